@@ -10,6 +10,7 @@ mod alerts;
 mod choices;
 mod keys;
 mod mirrors;
+mod origin;
 mod reader;
 
 use std::{
@@ -25,6 +26,7 @@ use self::choices::{DEFAULT_BRANCH_WORDS, FORGE_WORDS, LFS_WORDS};
 pub use self::choices::{DefaultBranch, ForgeSetting, LfsSetting};
 pub use self::keys::{APPEND_ONLY, KEYS, MIRROR_KEYS, URL_KEYS};
 pub use self::mirrors::{Mirrors, alerts_file, alerts_lock_file, lock_file, memory_file};
+pub use self::origin::{Origin, origin};
 use self::reader::Reader;
 use crate::{append_only::Paths, ref_pattern::RefPatterns};
 

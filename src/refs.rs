@@ -100,10 +100,10 @@ impl fmt::Display for Why {
         match self {
             Why::System(error) | Why::Tables(error) => write!(f, "cannot be read: {error}"),
             Why::Empty => f.write_str("is empty"),
-            Why::NoId => f.write_str("holds no object id and no ref name"),
+            Why::NoId => f.write_str("contains neither an object id nor a ref name"),
             Why::NoFile => f.write_str("is not a regular file"),
             Why::BrokenLink => f.write_str("is a symbolic link to a missing file"),
-            Why::TooManySteps => write!(f, "leads through more than {MOST_STEPS} symbolic refs"),
+            Why::TooManySteps => write!(f, "passes through more than {MOST_STEPS} symbolic refs"),
             Why::Line(number) => write!(f, "is damaged in line {number}"),
         }
     }

@@ -80,7 +80,8 @@ pub struct Args {
 ///
 /// # Errors
 /// None.
-pub fn main(args: &Args, mut commands: clap::Command) -> Result<Exit, Failure> {
+pub fn main(args: &Args, commands: clap::Command) -> Result<Exit, Failure> {
+    let mut commands = without_hidden(&commands);
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut commands, NAME, &mut script);
     // clap_complete escapes the hyphen of the name in two different ways, so bash would complete no subcommand.
@@ -96,6 +97,15 @@ pub fn main(args: &Args, mut commands: clap::Command) -> Result<Exit, Failure> {
         }
     );
     Ok(Exit::Done)
+}
+
+/// Returns what completions need of the command line: options and subcommands, without those that help does not show.
+fn without_hidden(commands: &clap::Command) -> clap::Command {
+    let shown = commands.get_subcommands().filter(|command| !command.is_hide_set());
+    clap::Command::new(NAME)
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(commands.get_arguments())
+        .subcommands(shown)
 }
 
 /// Replaces the files that complete an option by its values.

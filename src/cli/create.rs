@@ -23,12 +23,12 @@ Examples:
 
 Exit codes: 0 the repository exists and is empty, 1 the forge failed, 2 the kind
 of the host is not known, 3 the repository is not empty, or its name is taken, 4
-the token may not make it";
+the token may not create it";
 
-/// Make the mirror: an empty private repository on GitHub, GitLab, Gitea or Forgejo.
+/// Create the mirror: an empty private repository on GitHub, GitLab, Gitea or Forgejo.
 ///
-/// Issues and the wiki are switched off, and the description says where pushes belong. An empty repository that exists
-/// already is taken as it is. The token needs more permissions than a push: docs/tokens.md lists them.
+/// Issues and the wiki are switched off, and the description names the URL for pushes. An existing empty repository is
+/// used as it is. The token needs more permissions than a push: docs/tokens.md lists them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -38,10 +38,10 @@ pub struct Args {
     /// The mirror's https URL, or the name of a remote [default: stargate.remote]
     #[arg(long, value_name = "URL")]
     remote: Option<String>,
-    /// Kind of the host, if it is not known by its name
+    /// Kind of the host, if its name does not show it
     #[arg(long, value_name = "KIND")]
     host: Option<Host>,
-    /// URL where pushes belong, for the description
+    /// URL for pushes, named in the description
     #[arg(long, value_name = "URL")]
     source: Option<String>,
 }
@@ -165,7 +165,7 @@ impl NewMirror<'_> {
             let failure = Failure::new(Exit::Usage, "the URL of --source contains a password");
             return Err(failure.hint("give the URL without it: the description is public to all readers of the mirror"));
         }
-        let text = format!("mirror of {name}; pushes belong at {source}");
+        let text = format!("mirror of {name}; push to {source}");
         Ok(git_push::cleaned(text.as_bytes()))
     }
 }
@@ -182,14 +182,15 @@ fn take(location: Location, settings: &Settings) -> Result<String, Failure> {
     let shown = location.to_string();
     let refs = Remote::open(location, settings)?.advertisement()?.refs;
     let Some(first) = refs.keys().next() else {
-        return Ok(format!("{shown} exists already and is empty: it is taken as it is.\n"));
+        return Ok(format!(
+            "{shown} already exists and is empty, so it is used as it is.\n"
+        ));
     };
     let failure = Failure::new(
         Exit::Refused,
-        format!("{shown} exists already and is not empty: it has {first}"),
+        format!("{shown} already exists and is not empty: it has {first}"),
     );
-    Err(failure
-        .hint("choose another name; to mirror into this repository nevertheless, set stargate.remote to its URL"))
+    Err(failure.hint("choose another name, or set stargate.remote to its URL to mirror into this repository anyway"))
 }
 
 #[cfg(test)]

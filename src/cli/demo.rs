@@ -55,7 +55,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     if args.keep {
         println!("\nKept: {}", folder.keep().display());
     } else {
-        println!("\nThe folder was removed; demo --keep keeps it.");
+        println!("\nThe folder was removed. Run `stargate-mirror demo --keep` to keep it.");
     }
     Ok(Exit::Done)
 }
@@ -132,7 +132,7 @@ impl Demo {
                 .reference(name, new, PreviousValue::Any, "demo")
                 .map_err(|e| failed("move a ref", e))?;
         }
-        println!("\n{number}. push of \"{content}\", with pre- and post-receive as their own processes. The journal:");
+        println!("\n{number}. push of \"{content}\", which pre-receive and post-receive have recorded. The journal:");
         self.run_hook(POST_RECEIVE, &lines)?;
         self.show_journal()?;
         Ok(ledger)

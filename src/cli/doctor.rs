@@ -4,6 +4,7 @@
 //! findings and the commands that mend what is wrong.
 mod checks;
 mod facts;
+mod fetches;
 mod head;
 mod hook_script;
 mod hooks;
@@ -16,7 +17,10 @@ mod root;
 mod settings;
 mod token;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use durable::{
     clock::{Clock, SystemClock},
@@ -32,7 +36,7 @@ use super::report::{Exit, Failure};
 use crate::{
     config::Mirrors,
     hook::owner::as_owner,
-    journal::Backlog,
+    journal::{self, Backlog},
     worker::{Options, Stargate},
 };
 
@@ -128,6 +132,9 @@ struct Subject<'a> {
 
 /// Makes all checks of the repository at `git_dir`.
 fn diagnosed(git_dir: &Path, options: &Options) -> Result<Vec<Check>, Failure> {
+    // Paths and commands in the output work in any folder.
+    let whole = std::path::absolute(git_dir).unwrap_or_else(|_| git_dir.to_owned());
+    let git_dir = whole.as_path();
     let stargate = Stargate::open(git_dir)?;
     let settings = Mirrors::load(git_dir)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read git's configuration: {error}")))?;
@@ -135,19 +142,14 @@ fn diagnosed(git_dir: &Path, options: &Options) -> Result<Vec<Check>, Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read {}: {error}", git_dir.display())))?;
     let (backlog, journal) = match Backlog::load_whole(&Disk, git_dir) {
         Ok(backlog) => (Some(backlog), None),
-        Err(error) => (
-            None,
-            Some(Check::new(Name::Journal, Verdict::Problem, error.to_string())),
-        ),
+        Err(error) => (None, Some(unreadable_journal(git_dir, &error))),
     };
-    // Commands in hints work in any folder.
-    let whole = std::path::absolute(git_dir).unwrap_or_else(|_| git_dir.to_owned());
     let subject = Subject {
         git_dir,
         options,
         stargate,
         settings,
-        commands: Commands::new(&prefix, &whole),
+        commands: Commands::new(&prefix, git_dir),
         backlog,
     };
     let mut checks = settings::checks(&subject)?;
@@ -155,4 +157,11 @@ fn diagnosed(git_dir: &Path, options: &Options) -> Result<Vec<Check>, Failure> {
     checks.extend(local::checks(&subject, journal)?);
     checks.extend(mirror::checks(&subject, SystemClock::default().now())?);
     Ok(checks)
+}
+
+fn unreadable_journal(git_dir: &Path, error: &io::Error) -> Check {
+    let found = format!("cannot read {}: {error}", journal::path_in(git_dir).display());
+    let hint = "run as root or as the owner of the repository; if the path is not a regular file, move it away: the next \
+                push creates a new journal";
+    Check::new(Name::Journal, Verdict::Problem, found).hint(hint)
 }

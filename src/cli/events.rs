@@ -131,7 +131,7 @@ struct Run {
     /// Author of the commits, as 'A U Thor <author@example.com>' [default: from git's configuration, else this program]
     #[arg(long, value_name = "AUTHOR", value_parser = author)]
     author: Option<Author>,
-    /// Address to answer /health, /healthz, /readyz, /status and /metrics on, instead of PORT; port 0 is any free port
+    /// Address to answer /health, /healthz, /readyz, /status and /metrics on, instead of PORT; port 0 selects a free port
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
 }

@@ -14,6 +14,7 @@ use self::choice::{Choice, Preset};
 use super::{
     create::{Host, NewMirror},
     report::{Exit, Failure},
+    shell::quoted_path,
 };
 use crate::{
     hook::{
@@ -60,16 +61,16 @@ pub struct Args {
     /// Set stargate.ref to the refs of a preset
     #[arg(long, value_name = "PRESET")]
     mirror: Option<Preset>,
-    /// Make the mirror first: an empty private repository, as `stargate-mirror create` does
+    /// Create the mirror first: an empty private repository, as `stargate-mirror create` does
     #[arg(long, requires = "remote")]
     create: bool,
-    /// With --create: kind of the host, if it is not known by its name
+    /// With --create: kind of the host, if its name does not show it
     #[arg(long, value_name = "KIND", requires = "create")]
     host: Option<Host>,
-    /// With --create: URL where pushes belong, for the description
+    /// With --create: URL for pushes, named in the description
     #[arg(long, value_name = "URL", requires = "create")]
     source: Option<String>,
-    /// Keep existing hooks, and run them first under their own names
+    /// Keep existing hooks, and run them first, under their own names
     #[arg(long)]
     chain: bool,
     /// Do not install pre-receive
@@ -178,7 +179,10 @@ fn started_as(first_argument: Option<OsString>, path: Option<OsString>) -> Optio
 pub(super) fn setting(git_dir: &Path) -> Result<String, Failure> {
     let as_owner = as_owner(git_dir)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read {}: {error}", git_dir.display())))?;
-    Ok(format!("{as_owner}git config -f {}", git_dir.join("config").display()))
+    Ok(format!(
+        "{as_owner}git config -f {}",
+        quoted_path(&git_dir.join("config"))
+    ))
 }
 
 /// Returns the text to print. `set` comes from [`setting()`].
@@ -187,7 +191,8 @@ fn text(report: &Report, git_dir: &Path, set: &str, whole_program: Option<&Path>
     if let Some(program) = whole_program {
         let program = program.display();
         text += &format!(
-            "There is no stargate-hook beside {program}, so the hook is a copy of that program, which works in the same way.\n"
+            "There is no stargate-hook beside {program}, so the hook is a copy of that program, which works the same \
+             way.\n"
         );
     }
     if report.outside {
@@ -214,7 +219,7 @@ fn text(report: &Report, git_dir: &Path, set: &str, whole_program: Option<&Path>
 fn next_step(git_dir: &Path, set: &str, has_remote: bool) -> String {
     let run = format!(
         "\n    GITHUB_PAT=... stargate-mirror run --repo {}\n",
-        git_dir.display()
+        quoted_path(git_dir)
     );
     if has_remote {
         return format!("\nNext, push to the mirror, from cron or by hand:\n{run}");
@@ -229,7 +234,8 @@ fn next_step(git_dir: &Path, set: &str, has_remote: bool) -> String {
 fn mirrored(refs: &RefPatterns, set: &str) -> String {
     let mut text = format!("\nMirrored refs: {refs}\n");
     if refs.leaves_out() {
-        text += "Refs that forges make for themselves, such as refs/pull/*, are left out. To mirror some, name them in stargate.ref.\n";
+        text += "Refs that forges create, such as refs/pull/*, are left out. To mirror some, name them in \
+                 stargate.ref.\n";
     }
     if refs.matches("refs/heads/main".into()) {
         return text;
@@ -237,7 +243,7 @@ fn mirrored(refs: &RefPatterns, set: &str) -> String {
     // A configured pattern replaces the defaults.
     let (and_defaults, defaults) = if *refs == RefPatterns::default() {
         (
-            ", too, set the defaults as well, because any setting replaces them",
+            " as well, also set the defaults, because any setting replaces them",
             DEFAULT_PATTERNS.map(|pattern| format!("    {set} --add stargate.ref '{pattern}'\n")),
         )
     } else {

@@ -54,7 +54,7 @@ enum Action {
     /// Make failed or skipped entries pending again
     Retry {
         /// Ids of entries
-        #[arg(required = true, value_name = "ENTRY")]
+        #[arg(required = true, value_name = "ENTRY", value_parser = entry_id)]
         entries: Vec<Ulid>,
     },
     /// Move the journal aside as a segment, and start a new one
@@ -78,6 +78,11 @@ impl From<StatusName> for Status {
             StatusName::Skipped => Status::Skipped,
         }
     }
+}
+
+fn entry_id(text: &str) -> Result<Ulid, String> {
+    text.parse()
+        .map_err(|_| "expected an entry_id of 26 letters and digits, as `journal list` prints it".to_owned())
 }
 
 /// Runs the command.

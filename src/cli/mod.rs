@@ -30,6 +30,7 @@ pub mod uninstall;
 pub mod wait;
 pub mod watch;
 
+mod shell;
 mod signals;
 mod status;
 mod summary;
@@ -39,7 +40,6 @@ mod verbosity;
 
 use std::{
     ffi::OsString,
-    io::IsTerminal,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -49,6 +49,8 @@ use git_push::repository::{self, OpenError};
 use logs::LogFormat;
 use report::{Exit, Failure};
 use verbosity::Verbosity;
+
+use crate::advice;
 
 /// Name of the program.
 const NAME: &str = "stargate-mirror";
@@ -239,9 +241,9 @@ fn run_command(command: Command, terminal: &push::Terminal) -> Result<Exit, Fail
     }
 }
 
-/// Returns true if stderr is a terminal and `NO_COLOR` is not set.
+/// Returns true if stderr is a terminal that knows colours, and `NO_COLOR` is not set.
 fn colours() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    text::may_have_colours(&std::io::stderr())
 }
 
 /// Reads a variable of the environment.
@@ -275,7 +277,7 @@ fn located(given: Option<&Path>) -> Result<PathBuf, Failure> {
     repository::locate(given).map_err(|error| {
         let place = given.map_or_else(|| ".".into(), |path| path.display().to_string());
         match error {
-            OpenError::Unreadable { cause, .. } if is_denied(&cause) => Failure::new(
+            OpenError::Unreadable { cause, .. } if advice::is_denied(&cause) => Failure::new(
                 Exit::Failed,
                 format!("the repository at {place} cannot be read: permission denied"),
             )
@@ -287,26 +289,4 @@ fn located(given: Option<&Path>) -> Result<PathBuf, Failure> {
             error => error.into(),
         }
     })
-}
-
-/// Returns true if the system refused access.
-fn is_denied(cause: &gix::Error) -> bool {
-    let is_denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
-    let mut causes = cause.iter_errors();
-    causes.any(|error| error.downcast_ref::<std::io::Error>().is_some_and(is_denied))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::*;
-
-    #[test]
-    fn a_refused_access_is_told_from_a_missing_repository() {
-        let denied = gix::Error::from_error(io::Error::from(io::ErrorKind::PermissionDenied));
-        assert!(is_denied(&denied));
-        let missing = gix::Error::from_error(io::Error::from(io::ErrorKind::NotFound));
-        assert!(!is_denied(&missing));
-    }
 }

@@ -25,7 +25,8 @@ const VARIABLE: &str = "STARGATE_LISTEN_TOKEN";
 /// Address where a watch answers monitors.
 #[derive(Debug, clap::Args)]
 pub(super) struct Listen {
-    /// Answer monitors at this address: /metrics, /healthz, /readyz and /status, and a page at /; port 0 is any free port
+    /// Answer monitors at this address: /metrics, /healthz, /readyz and /status, and a page at /; port 0 selects a free
+    /// port
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// File with the token that monitors must send, instead of STARGATE_LISTEN_TOKEN; a token is required if other
@@ -83,7 +84,7 @@ impl Listen {
         };
         let unusable = |why: &dyn std::fmt::Display| {
             let failure = Failure::new(Exit::Misconfigured, format!("no token in {}: {why}", file.display()));
-            failure.hint("write the token to the file, and make it readable for this user only")
+            failure.hint("write the token to the file, and make it readable only by this user")
         };
         let text = fs::read_to_string(file).map_err(|error| unusable(&error))?;
         match text.trim() {

@@ -85,7 +85,7 @@ pub struct Args {
     /// Push all branches
     #[arg(long, visible_alias = "branches", conflicts_with_all = ["mirror", "tags", "delete"])]
     all: bool,
-    /// Push all refs, by force, and delete those of the remote that are not here
+    /// Push all refs by force, and delete refs of the remote that do not exist here
     #[arg(long, conflicts_with_all = ["tags", "delete"])]
     mirror: bool,
     /// Push all tags, too
@@ -96,7 +96,7 @@ pub struct Args {
     follow_tags: bool,
     #[arg(long, hide = true, overrides_with = "follow_tags")]
     no_follow_tags: bool,
-    /// Delete refs of the remote that patterns match, and that are not here
+    /// Delete refs of the remote that match a pattern and do not exist here
     #[arg(long)]
     prune: bool,
     /// Make the pushed branches the upstream branches of the local ones
@@ -118,7 +118,7 @@ pub struct Args {
     /// Ignore all --force-with-lease
     #[arg(long, hide = true)]
     no_force_with_lease: bool,
-    /// Let a lease on a remote-tracking ref overwrite only what the local branch had
+    /// With a lease on a remote-tracking ref, overwrite only what the local branch has contained
     #[arg(long, overrides_with = "no_force_if_includes")]
     force_if_includes: bool,
     #[arg(long, hide = true, overrides_with = "force_if_includes")]
@@ -149,10 +149,10 @@ pub struct Args {
     /// The program that receives the push, as a command line; a path is then served by it
     #[arg(long, alias = "exec", value_name = "PROGRAM")]
     receive_pack: Option<OsString>,
-    /// Send deltas of objects that only the remote has, which is the default
+    /// Send deltas against objects that the remote has; this is the default
     #[arg(long, overrides_with = "no_thin")]
     thin: bool,
-    /// Send no such deltas
+    /// Do not send such deltas
     #[arg(long, overrides_with = "thin")]
     no_thin: bool,
     /// A setting of git configuration for this push; repeatable
@@ -178,6 +178,9 @@ pub struct Args {
     verbose: u8,
 }
 
+/// Instruction for `--repo` without a remote, outside a repository.
+const REPO_IS_REMOTE: &str = "also name the remote: without it, --repo is the remote, as in git";
+
 /// Runs the command. Progress goes to `terminal`.
 ///
 /// # Errors
@@ -187,6 +190,10 @@ pub fn main(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     // As in git, it is the remote if no other is given.
     let repository = args.repo.as_deref().filter(|_| args.remote.is_some());
     let git_dir = super::repository(repository).map_err(|failure| {
+        let failure = match (&args.repo, &args.remote) {
+            (Some(_), None) => failure.hint(REPO_IS_REMOTE),
+            _ => failure,
+        };
         if args.porcelain {
             failure.exits(Exit::GitFatal)
         } else {

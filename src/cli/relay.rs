@@ -49,12 +49,12 @@ Environment:
 
 /// Receive events over HTTP, store them, and stream them to readers.
 ///
-/// An event is durable before the answer. It is identified by its id and its source: sent twice, it is stored once. Readers
-/// use pages, or a stream (server-sent events) that resumes where they stopped.
+/// An event is durable before the relay answers. It is identified by its id and its source, so it is stored once even
+/// if it is sent twice. Readers use pages, or a stream (server-sent events) that resumes where they stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Address to listen on; port 0 is any free port
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
     /// Folder for the events, or for the copy of the stream; created if it is missing
@@ -171,8 +171,8 @@ fn open_stream(_: &Args, _: &str, _: Limits) -> Result<(Store, Found), Failure> 
 fn reload(access: &Access) -> bool {
     match access.reload() {
         Ok(None) => return false,
-        Ok(Some(tokens)) => tracing::info!(tokens, "read the tokens again"),
-        Err(error) => tracing::error!("{error}; the tokens stay as they were"),
+        Ok(Some(tokens)) => tracing::info!(tokens, "reloaded the tokens"),
+        Err(error) => tracing::error!("{error}; the previous tokens stay in use"),
     }
     true
 }
@@ -186,7 +186,7 @@ fn report_recovery(folder: &Path, found: &Found) {
         tracing::error!("{problem}");
     }
     if found.more > 0 {
-        tracing::error!("{} more lines are not lines of a relay", found.more);
+        tracing::error!("{} more lines were not written by a relay", found.more);
     }
     tracing::info!(data = %folder.display(), feeds = found.feeds, events = found.events, "opened");
 }

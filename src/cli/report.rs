@@ -274,7 +274,7 @@ impl From<RunError> for Failure {
             ),
             RunError::Locked(_) => (
                 Exit::Locked,
-                "wait until it has finished; the next cycle continues from there",
+                "wait until it finishes; the next cycle continues where it stopped",
             ),
             RunError::Config(..) => (
                 Exit::Misconfigured,

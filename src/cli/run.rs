@@ -226,7 +226,8 @@ fn print_human(report: &CycleReport) {
     }
     if report.failed > 0 {
         println!(
-            "`stargate-mirror journal list --status failed` shows what failed; `journal retry` makes it pending again"
+            "run `stargate-mirror journal list --status failed` to see what failed, and `journal retry` to make it \
+             pending again"
         );
     }
     if report.unwritten > 0 {

@@ -2,7 +2,7 @@
 mod table;
 
 use std::{
-    io::{IsTerminal, stdout},
+    io::stdout,
     path::Path,
     sync::mpsc::{RecvTimeoutError, channel},
     thread,
@@ -45,7 +45,7 @@ the journal, a ref or an object cannot be read. With --watch: 0";
 pub struct Args {
     #[command(flatten)]
     targets: Targets,
-    /// Show the status again every 2 seconds, until Ctrl-C
+    /// Repeat the status every 2 seconds, until Ctrl-C
     #[arg(long)]
     watch: bool,
     /// Print one JSON object for each mirror to stdout
@@ -67,7 +67,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         // Fails only after the command has ended.
         let _ = sender.send(());
     })?;
-    let erase = if stdout().is_terminal() && !args.json {
+    let erase = if text::understands_escapes(&stdout()) && !args.json {
         ERASE
     } else {
         ""

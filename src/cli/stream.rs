@@ -53,12 +53,12 @@ impl From<&LinkError> for Exit {
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         let hint = match error {
-            LinkError::Connect(..) => "check that the servers run, their address, TLS, and the file of credentials",
+            LinkError::Connect(..) => "check the address, TLS and the credentials, and that the servers run",
             LinkError::Refused { .. } => {
-                "name the credentials of a user of these servers with --credentials, one that is neither revoked nor expired"
+                "set --credentials to the credentials of a user of these servers, which must not be revoked or expired"
             }
             LinkError::JetStream(..) => "check that the servers run JetStream, and the rights of the credentials",
-            LinkError::Unsuitable(..) => "let the relay create a stream: choose another name behind the servers",
+            LinkError::Unsuitable(..) => "choose another name for the stream in the URL, and the relay creates it",
         };
         Failure::new(Exit::from(&error), error).hint(hint)
     }

@@ -67,9 +67,9 @@ pub(super) enum Colour {
 pub(super) struct Paint(pub(super) bool);
 
 impl Paint {
-    /// Returns colours if stdout is a terminal and `NO_COLOR` is not set.
+    /// Returns colours if stdout is a terminal that knows them, and `NO_COLOR` is not set.
     pub(super) fn of_stdout() -> Self {
-        Paint(stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
+        Paint(may_have_colours(&stdout()))
     }
 
     /// Returns the text in this colour.
@@ -85,6 +85,16 @@ impl Paint {
             text.to_owned()
         }
     }
+}
+
+/// Returns true if the stream is a terminal that understands escape sequences, as all do but those of `TERM=dumb`.
+pub(super) fn understands_escapes(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Returns true if the stream is a terminal that knows colours, and `NO_COLOR` is not set.
+pub(super) fn may_have_colours(stream: &impl IsTerminal) -> bool {
+    understands_escapes(stream) && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Returns the time between the two in its two largest units, such as `2h 5m`, and `0s` if the clock went back.

@@ -8,12 +8,17 @@ use super::{
     install::setting,
     output::counted,
     report::{Exit, Failure},
+    shell::{quoted, quoted_path},
 };
 use crate::{
-    config::{self, Mirrors},
+    config,
     hook::{
         POST_RECEIVE, PRE_RECEIVE,
-        configured::install::{self as configured, Scope, file_of},
+        configured::{
+            SINCE,
+            install::{self as configured, Scope, file_of},
+            sections,
+        },
         uninstall::{Removal, Removed, uninstall},
     },
     journal::{self, Backlog},
@@ -94,7 +99,9 @@ fn stays(git_dir: &Path) -> Result<String, Failure> {
         );
         Failure::new(Exit::Failed, what)
     };
-    let mut text = String::from("\nPushes are no longer recorded. What stays:\n");
+    let file = config::git_config(git_dir).map_err(|error| unreadable(&error))?;
+    let still = sections::find(&file, POST_RECEIVE).map_err(|error| unreadable(&error))?;
+    let mut text = recording(still.iter().find(|section| section.is_enabled));
     let folder = git_dir.join(journal::FOLDER);
     if folder.is_dir() {
         let backlog = Backlog::load(&Disk, git_dir).map_err(|error| unreadable(&error))?;
@@ -102,15 +109,54 @@ fn stays(git_dir: &Path) -> Result<String, Failure> {
         text += &format!(
             "- the journal, with {pending}, and the worker's memory. To remove them after a last `stargate-mirror run`:\n    \
              rm -r {}\n",
-            folder.display()
+            quoted_path(&folder)
         );
     }
-    let file = config::git_config(git_dir).map_err(|error| unreadable(&error))?;
-    if Mirrors::is_any_in(&file) || file.sections_by_name("stargate").is_some() {
-        let set = setting(git_dir)?;
-        text += &format!("- the settings. To remove them:\n    {set} --remove-section stargate\n");
-    }
+    text += &settings(&file, git_dir)?;
     text += "- the mirror, with all refs that were pushed to it\n\
              - cron entries and services that start `stargate-mirror run` or `watch`: remove them, too\n";
     Ok(text)
+}
+
+/// Returns the beginning: whether pushes are still recorded, by a section of git's configuration.
+fn recording(still: Option<&sections::Section>) -> String {
+    let Some(section) = still else {
+        return "\nPushes are no longer recorded. What stays:\n".to_owned();
+    };
+    let place = match &section.file {
+        Some(file) => format!(" in {}", file.display()),
+        None => String::new(),
+    };
+    let (name, (major, minor)) = (&section.name, SINCE);
+    format!(
+        "\ngit {major}.{minor} and later continues to record pushes, because of hook.{name}{place}. What stays:\n\
+         - the hooks in git's configuration. `stargate-mirror uninstall --system` or `--global` removes them for all\n  \
+         repositories\n"
+    )
+}
+
+/// Returns the text about the settings in the repository's own file, with a command for each section.
+fn settings(file: &gix::config::File, git_dir: &Path) -> Result<String, Failure> {
+    let own = git_dir.join("config");
+    let sections = file.sections_by_name("stargate").into_iter().flatten();
+    let sections = sections.filter(|section| section.meta().path.as_ref() == Some(&own));
+    let mut names: Vec<String> = sections
+        .map(|section| match section.header().subsection_name() {
+            Some(middle) => format!("stargate.{middle}"),
+            None => "stargate".to_owned(),
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() {
+        return Ok(String::new());
+    }
+    let set = setting(git_dir)?;
+    let commands = names
+        .iter()
+        .map(|name| format!("    {set} --remove-section {}\n", quoted(name)));
+    Ok(format!(
+        "- the settings. To remove them:\n{}",
+        commands.collect::<String>()
+    ))
 }

@@ -4,7 +4,7 @@ use clap::ArgAction;
 /// Amount of output.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct Verbosity {
-    /// Print errors only; JSON that was asked for is still printed
+    /// Print errors only; requested JSON is still printed
     #[arg(short, long, global = true, display_order = 900)]
     quiet: bool,
     /// Print more, and log at level info; -vv logs at level debug

@@ -41,14 +41,16 @@ const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
 /// descends from it, and the ledger is at the watermark or after it. Works outside a clone, too; inside one, ancestry is
 /// looked up there first.
 ///
-/// With --ref, polls the refs themselves, and needs no watermark: each must be its commit or descend from it.
+/// With --ref, polls the refs themselves, and needs no watermark. Each ref must be at its commit or at a descendant of
+/// it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The commit: 40 or 64 hexadecimal digits; with --ref, one for each of them, in the same order
     #[arg(long = "oid", value_name = "OID", value_parser = parse_oid, required_unless_present = "refs")]
     oids: Vec<ObjectId>,
-    /// A ref by its full name, instead of a namespace; repeatable. Without --oid, its commit in the repository of --repo
+    /// A ref by its full name, instead of a namespace; repeatable. Without --oid, the commit is that of the ref in the
+    /// repository of --repo
     #[arg(long = "ref", value_name = "REF", value_parser = refs::parse_name, conflicts_with = "namespace")]
     refs: Vec<String>,
     /// Where the commit must be visible; the mirror is the only place
@@ -98,7 +100,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let mirrors = configured_mirrors(args, local.as_ref())?;
     let remotes = worker::remotes_to_read(mirrors.as_ref(), args.remote.as_deref(), local.as_ref(), &environment);
     if remotes.is_empty() {
-        return Err(Failure::new(Exit::Misconfigured, "there is no remote to wait for")
+        return Err(Failure::new(Exit::Misconfigured, "no mirror is configured")
             .hint("give --remote URL, or set stargate.remote in the repository, or GITHUB_REPO_URL"));
     }
     // The timeout is one for all mirrors. Each of them is polled at least once.
@@ -223,7 +225,7 @@ impl Wanted {
             (_, false) => refs::expected(args).map(Wanted::Refs),
             ([oid], true) => Ok(Wanted::Commit(*oid)),
             (_, true) => {
-                let failure = Failure::new(Exit::Usage, "there is more than one --oid and no --ref");
+                let failure = Failure::new(Exit::Usage, "--oid was given more than once without --ref");
                 Err(failure.hint("give one --ref for each --oid, or a single --oid"))
             }
         }

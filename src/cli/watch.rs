@@ -23,8 +23,8 @@ reports when it is ready, and feeds the watchdog if WatchdogSec= is set.";
 
 /// Push to the mirror whenever something is pushed here.
 ///
-/// Wakes when a journal grows or a ref moves, keeps to stargate.pushesPerMinute, retries failed pushes after growing delays,
-/// and compares the refs of both sides every 15 minutes.
+/// Wakes when a journal grows or a ref moves, stays within stargate.pushesPerMinute, retries failed pushes after
+/// growing delays, and compares the refs of both sides every 15 minutes.
 #[cfg_attr(not(feature = "relay"), doc = "")]
 #[cfg_attr(
     not(feature = "relay"),

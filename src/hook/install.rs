@@ -273,10 +273,14 @@ fn hooks_folder(git_dir: &Path, config: &gix::config::File) -> Result<(PathBuf, 
     }
 }
 
-/// Returns true if `path` exists, even as a dangling symbolic link.
-pub(super) fn exists(path: &Path) -> Result<bool, InstallError> {
+/// Returns true if `path` exists, even as a dangling symbolic link. Nothing exists below a file, such as `/dev/null`.
+///
+/// # Errors
+/// It cannot be accessed.
+pub fn exists(path: &Path) -> Result<bool, InstallError> {
+    use io::ErrorKind::{NotADirectory, NotFound};
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(false),
         found => on("access", path, found).map(|_| true),
     }
 }

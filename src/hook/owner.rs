@@ -93,7 +93,7 @@ mod platform {
 
     pub(super) fn kept_out(git_dir: &Path) -> io::Result<(String, Vec<KeptOut>)> {
         let repository = fs::metadata(git_dir)?;
-        let owner = user_name(repository.uid()).unwrap_or_else(|| format!("uid {}", repository.uid()));
+        let owner = user_name(repository.uid()).unwrap_or_else(|| repository.uid().to_string());
         let mut search = Search {
             uid: repository.uid(),
             gid: repository.gid(),

@@ -41,7 +41,7 @@ impl StallTimeout {
         stalled.as_mut().poll(context).map(|()| {
             tracing::info!(
                 timeout_s = timeout.as_secs_f32(),
-                "closed the connection of a client that reads nothing"
+                "closed the connection of a client that stopped reading"
             );
             Err(io::ErrorKind::TimedOut.into())
         })

@@ -60,8 +60,8 @@ pub fn kept_out(git_dir: &Path) -> Option<String> {
     };
     let foreign = [folder.clone(), path_in(git_dir)].iter().find_map(foreign)?;
     Some(format!(
-        "{foreign}, but {shown} belongs to {owner}: pushes by {owner} are rejected; run chown -R {owner} {}",
-        folder.display()
+        "{foreign}, but {shown} belongs to {owner}: pushes by {owner} are rejected; as root, run `chown -R {} {FOLDER}` there",
+        user_name(repository.uid()).unwrap_or_else(|| repository.uid().to_string())
     ))
 }
 

@@ -112,7 +112,7 @@ pub(super) enum Verdict {
 /// An answer that does not follow the batch API.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadAnswer {
-    #[error("the LFS server's answer is not that of a batch request")]
+    #[error("the LFS server's answer is not a valid batch response")]
     NotJson,
     #[error("the LFS server chose the transfer {0:?}, but only \"basic\" was offered")]
     Transfer(String),

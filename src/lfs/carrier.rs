@@ -187,7 +187,7 @@ impl Carrier {
         if found.keys().any(|pointer| self.unserved.contains(pointer)) {
             self.note_alone(NO_SERVER.to_owned(), lacked);
         } else if self.setting == LfsSetting::Auto && !has_source {
-            let why = format!("the Stargate has no LFS objects, and the mirror lacks {lines}");
+            let why = format!("the Stargate has no LFS objects, but the mirror lacks {lines}");
             self.note_alone(why, lacked);
         } else {
             return Err(Error::new(ErrorKind::Broken, format!("{lines}; looked in {shown}"))

@@ -63,9 +63,9 @@ pub(super) fn of_batch(status: u16, retry_after: Option<Duration>) -> Error {
         401 | 403 => Error::new(ErrorKind::Misconfigured, what("does not accept the credentials")).with_hint(
             "give the worker a token with write access to LFS, or set stargate.lfs to off if readers find the objects elsewhere",
         ),
-        404 | 405 | 410 | 501 => Error::new(ErrorKind::Misconfigured, what("is not there"))
+        404 | 405 | 410 | 501 => Error::new(ErrorKind::Misconfigured, what("does not exist"))
             .with_hint("enable LFS at the mirror, or set lfs.url in the repository's configuration"),
-        300..=399 => Error::new(ErrorKind::Misconfigured, what("redirects, which is not followed"))
+        300..=399 => Error::new(ErrorKind::Misconfigured, what("redirects, and redirects are not followed"))
             .with_hint("set lfs.url to the URL that it redirects to"),
         413 | 422 | 507 | 509 => Error::new(ErrorKind::Rejected, what("refuses the objects")),
         408 | 425 | 429 | 500.. => Error::new(ErrorKind::Transient, what("failed, or asks to retry later")),
@@ -87,7 +87,7 @@ pub(super) fn of_object(oid: &Oid, step: &str, status: u16, retry_after: Option<
         413 => Error::new(ErrorKind::Rejected, what("says that the object is too large")),
         422 => Error::new(ErrorKind::Rejected, what("says that the object is invalid")),
         501 | 505 => Error::new(ErrorKind::Rejected, what("does not support the request")),
-        507 | 509 => Error::new(ErrorKind::Rejected, what("has no room or bandwidth left")),
+        507 | 509 => Error::new(ErrorKind::Rejected, what("has no storage or bandwidth left")),
         408 | 425 | 500.. => Error::new(ErrorKind::Transient, what("failed")),
         _ => Error::new(ErrorKind::Rejected, what("failed")),
     };

@@ -57,7 +57,7 @@ impl Server {
         let printed = stream::output_of(url, settings, "git-lfs-authenticate", "upload", MAX_OTHER_ANSWER)?;
         // The error of the parser may quote a secret.
         let granted: Granted = serde_json::from_slice(&printed).map_err(|_| {
-            let what = "git-lfs-authenticate on the mirror's server printed something else than JSON with a URL";
+            let what = "git-lfs-authenticate on the mirror's server did not print JSON with a URL";
             Error::new(ErrorKind::Misconfigured, what)
                 .with_hint("enable LFS at the mirror, or set lfs.url in the repository's configuration")
         })?;
@@ -215,7 +215,7 @@ impl Server {
                 .map_err(|error| named(ErrorKind::Broken, error.to_string()))?;
         }
         if received != pointer.size || hex(&hash.finish()) != pointer.oid.as_str() {
-            let why = "the server of stargate.lfsUrl sent other contents".to_owned();
+            let why = "the server of stargate.lfsUrl sent content that does not match the object's id".to_owned();
             return Err(named(ErrorKind::Broken, why));
         }
         Ok(())

@@ -118,7 +118,7 @@ impl Checked {
     /// Returns the error of a file whose contents are not those of the pointer.
     pub(super) fn wrong(&self) -> Error {
         let what = format!(
-            "LFS object {}: the file in the Stargate has other contents",
+            "LFS object {}: the content of the file in the Stargate does not match the object's id",
             self.pointer.oid
         );
         Error::new(ErrorKind::Broken, what)

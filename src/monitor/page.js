@@ -163,7 +163,7 @@ function problemsOf(mirror) {
   }
   for (const { namespace, set_back: isSetBack } of mirror.watermarks) {
     const hint = isSetBack ? undefined : "The worker retries.";
-    add(`The watermark of ${namespace} was wrong`, isSetBack ? "It was set back." : "It is not set back yet.", { hint, isNote: isSetBack });
+    add(`The watermark of ${namespace} was wrong`, isSetBack ? "It was reset." : "It is not reset yet.", { hint, isNote: isSetBack });
   }
   if (mirror.failed > 0) {
     add(`${counted(mirror.failed, "entry", "entries")} failed`, null, { hint: "See `stargate-mirror journal list --status failed`; `journal retry` makes them pending again." });
@@ -177,7 +177,7 @@ function problemsOf(mirror) {
   if (mirror.head) note("HEAD differs", mirror.head.error ?? null, "Set the default branch of the mirror, or `stargate.defaultBranch` to `leave`.");
   const ends = mirror.token ? Date.parse(mirror.token.expires_at) : Infinity;
   if (ends - now < TOKEN_NEAR * 1000) {
-    note("Token", `It ${ends > now ? "ends" : "ended"} at ${timeFormat.format(ends)}.`, "Make a new token, and put it in the place of the old one.");
+    note("Token", `It ${ends > now ? "ends" : "ended"} at ${timeFormat.format(ends)}.`, "Create a new token, and replace the old one with it.");
   }
   return problems;
 }

@@ -233,7 +233,7 @@ impl Link {
     /// There is no answer.
     pub async fn last_seq(&self) -> Result<u64, String> {
         let asked = timeout(ANSWER, self.stream.get_info()).await;
-        let info = asked.map_err(|_| "there is no answer in time".to_owned())?;
+        let info = asked.map_err(|_| "no answer arrived in time".to_owned())?;
         Ok(info.map_err(|error| with_causes(&error))?.state.last_sequence)
     }
 
@@ -297,7 +297,7 @@ impl Link {
     }
 }
 
-const NO_ANSWER: &str = "there is no answer in time";
+const NO_ANSWER: &str = "no answer arrived in time";
 
 /// Waits for the acknowledgements of messages. `not_sent` is the reason for which more were not sent.
 async fn stored(pending: Vec<(u64, PublishAckFuture)>, deadline: Instant, not_sent: Option<String>) -> Published {

@@ -27,7 +27,7 @@ impl Maintenance {
         }
         self.commits = 0;
         if let Err(error) = packs::join(storage, objects, hash) {
-            tracing::warn!(%error, "the packs could not be joined");
+            tracing::warn!(%error, "the packs could not be combined");
         }
     }
 }

@@ -158,7 +158,7 @@ impl<S: Storage> Store<S> {
             if clock.elapsed() - start > LOCK_TIMEOUT {
                 let what = format!("another process has held {} for 10 seconds", path.display());
                 return Err(
-                    Error::new(Kind::Busy, what).with_hint("the program retries; look for a process that hangs")
+                    Error::new(Kind::Busy, what).with_hint("the program retries; check for a process that hangs")
                 );
             }
             clock.sleep(LOCK_POLL);

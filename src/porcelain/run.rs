@@ -57,7 +57,7 @@ pub struct Options {
     pub follow_tags: Option<bool>,
     /// Treat the refspecs as names of refs to delete.
     pub delete: bool,
-    /// Delete refs of the remote that patterns match, and that are not here.
+    /// Delete refs of the remote that match a pattern and do not exist here.
     pub prune: bool,
     /// Force every update.
     pub force: bool,

@@ -193,7 +193,7 @@ impl Tokens {
             }),
             Err(wait) => {
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                let problem = "the token has too many requests a minute";
+                let problem = "the token has exceeded its requests per minute";
                 Err(ErrorResponse::new(StatusCode::TOO_MANY_REQUESTS, problem)
                     .with(header::RETRY_AFTER, HeaderValue::from(seconds)))
             }

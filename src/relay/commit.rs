@@ -118,7 +118,7 @@ impl Committer {
             path: self.log.folder().into(),
             source: io::Error::new(
                 io::ErrorKind::InvalidData,
-                "it is damaged; start again, and it is made anew",
+                "it is damaged; start the relay again to rebuild it",
             ),
         })
     }

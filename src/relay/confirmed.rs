@@ -107,7 +107,7 @@ impl Confirmed {
             return Ok(());
         }
         if mirrors.len() > MAX_MIRRORS {
-            return Err(io::Error::other(format!("the feed has {MAX_MIRRORS} mirrors already")));
+            return Err(io::Error::other(format!("the feed already has {MAX_MIRRORS} mirrors")));
         }
         replace(&Disk, &self.path, &serde_json::to_vec(&feeds)?, FILE_MODE)?;
         self.feeds = feeds;

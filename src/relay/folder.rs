@@ -70,7 +70,7 @@ impl OpenError {
     pub fn damaged_copy(folder: &Path, problem: &str) -> Self {
         OpenError::OtherStore {
             folder: folder.into(),
-            problem: format!("{problem}; remove it, and the stream is copied again"),
+            problem: format!("{problem}; remove it to copy the stream again"),
         }
     }
 }
@@ -100,14 +100,16 @@ pub fn set_stream(folder: &Path, stream: Option<&str>) -> Result<(), OpenError> 
         (None, None) => Ok(()),
         (Some(found), Some(stream)) if found == stream => Ok(()),
         (Some(found), None) => other(format!("is a copy of the stream {found}")),
-        (Some(found), Some(stream)) => other(format!("is a copy of the stream {found}, and not of {stream}")),
+        (Some(found), Some(stream)) => other(format!("is a copy of the stream {found}, not of {stream}")),
         (None, Some(stream)) => {
             let log = folder.join(format!("{STEM}.ndjson"));
             if log
                 .try_exists()
                 .map_err(|error| failed("look for the log beside", error))?
             {
-                return other(format!("has events of its own, and is no copy of the stream {stream}"));
+                return other(format!(
+                    "contains its own events, and is not a copy of the stream {stream}"
+                ));
             }
             let written = replace(&Disk, &path, format!("{stream}\n").as_bytes(), FILE_MODE);
             Ok(written.map_err(|error| failed("write", error))?)

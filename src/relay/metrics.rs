@@ -170,7 +170,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "written",
-            "Size of what was written to the log",
+            "Size of the data that was written to the log",
             Unit::Bytes,
             writes.written.clone(),
         );

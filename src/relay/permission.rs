@@ -52,7 +52,7 @@ pub fn check(grant: &Grant, right: Right, feed: &About) -> Result<Policy, ErrorR
     };
     let problem = match grant.token() {
         Some(_) => "does not name the token of the request",
-        None => "names tokens, and this relay has none",
+        None => "names tokens, but this relay has none",
     };
     Err(ErrorResponse::against_policy(vec![Problem {
         field: field.into(),

@@ -134,7 +134,7 @@ impl Policy {
                 // Otherwise, anyone could write in the name of an author of the list.
                 note(
                     "signature",
-                    "is missing; the policy of the feed lists authors, and this one has a key".into(),
+                    "is missing; the policy of the feed lists authors, so an author with a key must sign".into(),
                 );
             }
         }

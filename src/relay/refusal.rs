@@ -59,13 +59,13 @@ pub enum Refusal {
     #[error("the maximum of {MAX_FEEDS} feeds is reached")]
     TooManyFeeds,
     /// An event with this id or source was stored, and was removed since.
-    #[error("an event with this event_id or source was stored, and was removed since")]
+    #[error("an event with this event_id or source was stored before, and has been removed")]
     Removed,
     /// The event, feed or confirmation could not be made durable.
     #[error("the request could not be stored: {0}")]
     NotStored(Cause),
     /// The servers of the stream do not answer, or refuse.
-    #[error("the request could not be stored, or it is unknown if it was: {0}; send it again")]
+    #[error("the request may not have been stored: {0}; send it again")]
     Unavailable(Arc<str>),
     /// The servers of the stream accept no event of this size.
     #[error("the event is longer than {0} bytes, which is what the servers of the stream accept")]

@@ -105,7 +105,7 @@ pub fn replay(folder: &Path, log: &Log<Disk, SystemClock>) -> Result<Replayed, W
 /// Rebuilds the index.
 fn anew(folder: &Path, log: &Log<Disk, SystemClock>, reason: Option<String>) -> io::Result<Replayed> {
     if let Some(reason) = &reason {
-        tracing::warn!("the folder {FOLDER} is not used, and the index is made anew: {reason}");
+        tracing::warn!("ignoring the folder {FOLDER} and rebuilding the index: {reason}");
     }
     log.number_from(0);
     let files = IndexFiles::create(folder, log.reader())?;
@@ -195,7 +195,7 @@ impl<'a> Replay<'a> {
         }
         let (length, offset) = (line.length, line.offset);
         found.problems.push(format!(
-            "{length} bytes at offset {offset} of file {file} are not a line of a relay: {problem}"
+            "{length} bytes at offset {offset} of file {file} were not written by a relay: {problem}"
         ));
     }
 

@@ -114,7 +114,7 @@ impl Replica {
         if last < self.last() {
             let copied = self.last();
             return Ok(Err(format!(
-                "it has lost messages: it ends at {last}, and the copy at {copied}"
+                "it has lost messages: it ends at {last}, but the local copy ends at {copied}"
             )));
         }
         while self.last() < last {
@@ -158,7 +158,10 @@ impl Replica {
                 }
             };
             if refused_since.is_some_and(|since| since.elapsed() > MAX_WAIT) {
-                refuse(waiting, "other relays write to the stream all the time");
+                refuse(
+                    waiting,
+                    "other relays kept writing to the stream; send the request again",
+                );
                 return Ok(());
             }
             if refused_since.is_some() {
@@ -306,11 +309,11 @@ impl Replica {
             Ok(Decision::Now(Err(Refusal::Unreadable(error)))) => return Err(self.failed(error.to_string())),
             Ok(Decision::Now(Err(refusal))) => refusal.to_string(),
             Ok(Decision::Now(Ok(_)) | Decision::Again(_) | Decision::Differs(..)) => {
-                "its event or feed is stored already".into()
+                "its event or feed is already stored".into()
             }
             Err(problem) => problem,
         };
-        tracing::error!("message {seq} of the stream is not one of a relay, and is ignored: {problem}");
+        tracing::error!("ignoring message {seq} of the stream, which was not written by a relay: {problem}");
         self.skip_to(&batch, seq)
     }
 

@@ -143,7 +143,7 @@ impl Retention {
     ) -> io::Result<()> {
         if let Some(recording) = self.recording.take_if(|recording| recording.is_finished()) {
             let recorded = recording.join();
-            recorded.unwrap_or_else(|_| Err(io::Error::other("the recording has panicked")))?;
+            recorded.unwrap_or_else(|_| Err(io::Error::other("the thread that records removed events panicked")))?;
             remove_oldest(log, marks, shared)?;
         }
         let is_due = self.recording.is_none() && !self.is_blocked && self.limits.are_exceeded_by(marks, now);

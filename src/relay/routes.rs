@@ -284,7 +284,7 @@ fn without_unreadable(
     if (is_same && stored.feed_id == posted_to) || may_read(&stored.feed_id) {
         return Ok(submitted);
     }
-    let problem = "an event with this event_id or source is stored, and the token may not read it";
+    let problem = "an event with this event_id or source exists, but the token may not read it";
     Err(ErrorResponse::new(StatusCode::CONFLICT, problem))
 }
 

@@ -154,7 +154,7 @@ async fn metrics(
     Extension(grant): Extension<Grant>,
 ) -> Result<Response, ErrorResponse> {
     if !grant.has(Right::Read) && !grant.has(Right::Admin) {
-        let problem = "the token has neither of the rights read and admin, for any feed";
+        let problem = "the token has neither the read nor the admin right for any feed";
         return Err(ErrorResponse::new(StatusCode::FORBIDDEN, problem));
     }
     let data = observer.data.clone();

@@ -64,10 +64,10 @@ impl std::fmt::Display for FalseWatermark {
             None => write!(f, "the mirror has no refs/kv/{namespace}")?,
         }
         match (&self.covered, &self.error, self.set_back) {
-            (_, Some(error), _) => write!(f, "; it could not be set back: {error}"),
-            (Some(covered), None, true) => write!(f, "; it was set back to {covered}"),
+            (_, Some(error), _) => write!(f, "; it could not be reset: {error}"),
+            (Some(covered), None, true) => write!(f, "; it was reset to {covered}"),
             (None, None, true) => write!(f, "; it was deleted"),
-            (_, None, false) => write!(f, "; the next cycle sets it back"),
+            (_, None, false) => write!(f, "; the next cycle resets it"),
         }
     }
 }

@@ -334,11 +334,11 @@ impl Mirror for RemoteMirror<'_> {
         let report = parts::send(push, self.max_pack_size, self.remote);
         let report = report.map_err(|error| self.explained(error))?;
         if report.has_refused_stream() {
-            tracing::info!("the mirror refuses packs without a length; later pushes have one");
+            tracing::info!("the mirror rejects packs without a length; later pushes send one");
             self.change(|memory| memory.refused_stream = Some(location.clone()));
         }
         if report.has_refused_thin() {
-            tracing::info!("the mirror refuses thin packs; later pushes have none");
+            tracing::info!("the mirror rejects thin packs; later pushes send full packs");
             self.change(|memory| memory.refused_thin = Some(location));
         }
         Ok(report.with_reasons_explained())

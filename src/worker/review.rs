@@ -169,7 +169,9 @@ fn nearest(key: &str, known: &'static [&'static str]) -> Option<&'static str> {
     let key = key.to_ascii_lowercase();
     let distance = |known: &str| strsim::osa_distance(&known.to_ascii_lowercase(), &key);
     let (edits, known) = known.iter().map(|known| (distance(known), *known)).min()?;
-    (edits <= MOST_EDITS).then_some(known)
+    // A name of a few letters is near to every other one.
+    let name = key.rsplit('.').next().unwrap_or_default();
+    (edits <= MOST_EDITS && edits < name.len()).then_some(known)
 }
 
 /// Returns the patterns that match no ref. If no pattern matches any ref, returns a single finding. Returns nothing if
@@ -226,7 +228,7 @@ mod tests {
         assert_eq!(shown(&format!("[stargate]\n{all}[Stargate]\nREMOTE = x\n")), [""; 0]);
         assert_eq!(
             shown(
-                "[stargate]\nremot = x\nretries = 3\npushPerMinute = 1\n[stargate \"github\"]\nref = refs/x\n[other]\nx = 1\n\
+                "[stargate]\nx = 1\nremot = x\nretries = 3\npushPerMinute = 1\n[stargate \"github\"]\nref = refs/x\n[other]\nx = 1\n\
                  [stargate \"https://host/o\"]\nTokenFile = /t\ngithubApp = 1\ngithubAppKey = /k\nfast = x\n"
             ),
             [
@@ -235,6 +237,7 @@ mod tests {
                 "stargate.pushPerMinute is not a known setting; the nearest one is stargate.pushesPerMinute",
                 "stargate.remot is not a known setting; the nearest one is stargate.remote",
                 "stargate.retries is not a known setting",
+                "stargate.x is not a known setting",
             ]
         );
     }

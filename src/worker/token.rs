@@ -127,7 +127,7 @@ pub(super) fn watch_token(session: &Session<'_>, remote: &mut Remote, compared: 
         tracing::warn!(
             repository = %session.git_dir.display(),
             remote = %location,
-            hint = "make a new token, and put it in the place of the old one",
+            hint = "create a new token, and replace the old one with it",
             "{near}"
         );
         token.warned_at = Some(now.as_second());
@@ -150,7 +150,7 @@ fn ask(session: &Session<'_>, remote: &mut Remote, token: &mut RememberedToken, 
     match remote.token_end(forge) {
         Ok(TokenEnd::At(end)) => token.expires_at = Some(end.as_second()),
         Ok(_) => token.expires_at = None,
-        Err(error) => tracing::debug!(%error, "cannot ask for the end of the token"),
+        Err(error) => tracing::debug!(%error, "cannot find out when the token expires"),
     }
 }
 

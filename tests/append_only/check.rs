@@ -592,6 +592,29 @@ fn paths_are_what_is_asked_for() {
 }
 
 #[test]
+fn a_path_that_guards_nothing_is_a_warning() {
+    let repository = Repository::new();
+    repository.write("later/x.json", "x");
+    repository.commit("later");
+    let output = repository.check(&[
+        "--base",
+        "HEAD~1",
+        "--path",
+        "event/",
+        "--path",
+        "later",
+        "--path",
+        "events/f/a.json",
+    ]);
+    assert_eq!(output.status.code(), Some(0));
+    let said = stderr(&output);
+    assert!(said.contains("neither base nor head has event/"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let everything = repository.check(&["--base", "HEAD~1", "--path", "."]);
+    assert_eq!(stderr(&everything), "");
+}
+
+#[test]
 fn a_person_and_a_workflow_are_told_letter_path_commit_and_rule() {
     let repository = Repository::new();
     repository.git(&["checkout", "-q", "-b", "work"]);

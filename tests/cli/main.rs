@@ -3,6 +3,7 @@
 #![cfg(unix)]
 mod canary;
 mod docs;
+mod hints;
 mod house;
 mod journal;
 mod output;

@@ -360,7 +360,7 @@ fn a_token_goes_as_bearer_and_is_not_told_when_it_is_refused() {
         status: Some("401 canary"),
         ..NUMBERS
     });
-    for (token, says) in [(None, "there is none"), (Some("canary"), "refuses the token")] {
+    for (token, says) in [(None, "none is set"), (Some("canary"), "refuses the token")] {
         let (sender, inbox) = inbox();
         let web = web(&feeds, token, PATIENCE);
         let error = Follower::new(web, "f", Progress::default(), sender, SystemClock::default())

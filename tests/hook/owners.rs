@@ -111,14 +111,54 @@ fn what_root_has_made_before_is_told_with_what_helps() {
     fs::create_dir(&folder).expect("root may");
     for arguments in [&["run"][..], &["install"]] {
         let said = stderr(&stargate_mirror(arguments, &stargate));
-        let advice = format!("chown -R nobody {}", folder.display());
-        assert!(said.contains("belongs to root") && said.contains(&advice), "{said}");
+        let advice = "as root, run `chown -R nobody .stargate` there";
+        assert!(said.contains("belongs to root") && said.contains(advice), "{said}");
     }
     chown(&folder, Some(PUSHER), Some(PUSHER)).expect("root may");
     let of_root = stargate.journal();
     fs::write(&of_root, "").expect("root may");
     let said = stderr(&stargate_mirror(&["run"], &stargate));
     assert!(said.contains("mirror-journal.ndjson belongs to root"), "{said}");
+}
+
+/// Runs the program as another user of the pusher's group.
+fn by_second_user(stargate: &Stargate, arguments: &[&str]) -> Output {
+    let program = stargate.folder().join("stargate-mirror");
+    // Copied by another process: a program that this process has open for writing could not be started.
+    let mut copy = clean_command("cp");
+    copy.arg(PROGRAM).arg(&program);
+    assert!(feed(copy, "").status.success());
+    let mut command = clean_command(&program);
+    command.args(arguments).arg("--repo").arg(&stargate.git_dir);
+    command.uid(1).gid(PUSHER);
+    feed(command, "")
+}
+
+#[test]
+fn the_hint_to_share_a_repository_lets_its_group_work_there() {
+    let stargate = of_the_pusher();
+    assert!(stargate_mirror(&["install"], &stargate).status.success());
+    push(&stargate, "refs/kv/other");
+    let doctor = || {
+        let printed = by_second_user(&stargate, &["doctor", "--json"]).stdout;
+        let diagnosis: serde_json::Value = serde_json::from_slice(&printed).expect("JSON");
+        let checks = diagnosis["checks"].as_array().expect("a list").clone();
+        checks.into_iter().find(|check| check["check"] == "owner")
+    };
+    assert!(!by_second_user(&stargate, &["journal", "rotate"]).status.success());
+    let finding = doctor().expect("a finding");
+    let hint = finding["hint"].as_str().expect("a hint");
+    let commands: Vec<_> = hint.split('`').skip(1).step_by(2).collect();
+    assert_eq!(commands.len(), 3, "{hint}");
+    for command in commands {
+        let mut shell = clean_command("sh");
+        shell.args(["-ec", command]).current_dir("/").uid(PUSHER).gid(PUSHER);
+        let output = feed(shell, "");
+        assert!(output.status.success(), "{command}: {}", stderr(&output));
+    }
+    assert_eq!(doctor(), None, "{hint}");
+    let rotated = by_second_user(&stargate, &["journal", "rotate"]);
+    assert!(rotated.status.success(), "{}", stderr(&rotated));
 }
 
 #[test]
@@ -128,17 +168,7 @@ fn a_worker_of_a_second_user_is_told_as_whom_to_run() {
         let mode = if path.is_dir() { 0o777 } else { 0o666 };
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("root may");
     }
-    let program = stargate.folder().join("stargate-mirror");
-    // Copied by another process: a program that this process has open for writing could not be started.
-    let mut copy = clean_command("cp");
-    copy.arg(PROGRAM).arg(&program);
-    assert!(feed(copy, "").status.success());
-    let said = |stargate: &Stargate| {
-        let mut command = clean_command(&program);
-        command.args(["run", "--repo"]).arg(&stargate.git_dir);
-        command.uid(1).gid(PUSHER);
-        stderr(&feed(command, ""))
-    };
+    let said = |stargate: &Stargate| stderr(&by_second_user(stargate, &["run"]));
     let advice = "run as nobody, or share the repository";
     assert!(said(&stargate).contains(advice), "{}", said(&stargate));
     fs::remove_dir_all(stargate.git_dir.join(".stargate")).expect("root may");
@@ -222,7 +252,7 @@ fn doctor_tells_what_keeps_the_owner_out() {
     chown(&config, Some(0), Some(0)).expect("root may");
     let (exit, text) = said(&stargate);
     let found = format!(
-        "nobody, the owner of the repository, cannot read {}: pushes fail",
+        "the owner of the repository (nobody) cannot read {}: pushes fail",
         config.display()
     );
     assert!(
@@ -235,7 +265,7 @@ fn doctor_tells_what_keeps_the_owner_out() {
     chown(&folder, Some(0), Some(0)).expect("root may");
     let (exit, text) = said(&stargate);
     let found = format!(
-        "nobody, the owner of the repository, cannot write to {}: pushes fail",
+        "the owner of the repository (nobody) cannot write to {}: pushes fail",
         folder.display()
     );
     assert!(
@@ -255,7 +285,7 @@ fn doctor_tells_what_keeps_the_owner_out() {
     chown(stargate.journal(), Some(0), Some(0)).expect("root may");
     let (exit, text) = said(&stargate);
     let found =
-        ".stargate/mirror-journal.ndjson belongs to root, and nobody, the owner of the repository, cannot write";
+        "the owner of the repository (nobody) cannot write to .stargate/mirror-journal.ndjson, which belongs to root";
     assert!(exit == Some(4) && text.contains(found), "{text}");
     run_commands_of(&text, "chown");
     fs::set_permissions(below(""), fs::Permissions::from_mode(0o555)).expect("root may");

@@ -543,7 +543,7 @@ fn a_server_may_refuse_temporary_refs() {
         "{said}"
     );
     assert!(
-        said.contains("have the server accept refs below refs/stargate-parts/"),
+        said.contains("configure the server to accept refs below refs/stargate-parts/"),
         "{said}"
     );
     assert_eq!(git(&receiver, &["for-each-ref"]), "");

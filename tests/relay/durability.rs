@@ -71,7 +71,7 @@ fn a_folder_of_version_1_opens_and_keeps_what_is_refused_today_and_a_copy() {
     fs::create_dir(data.join("version-1.new")).expect("a folder");
     fs::write(data.join("version-1.new/events.ndjson"), "{").expect("a file");
     let relay = Relay::start(folder.path());
-    assert!(!relay.said().contains("not a line of a relay"), "{}", relay.said());
+    assert!(!relay.said().contains("not written by a relay"), "{}", relay.said());
     assert_eq!(fs::read_to_string(data.join("version")).expect("a version"), "3\n");
     let client = relay.client();
     let feeds = client.get("/feeds").json;
@@ -176,7 +176,7 @@ fn a_corrupt_line_is_told_and_hides_no_other() {
     );
     let relay = Relay::start(folder.path());
     assert_eq!(
-        relay.said().matches("are not a line of a relay").count(),
+        relay.said().matches("were not written by a relay").count(),
         4,
         "{}",
         relay.said()
@@ -417,7 +417,7 @@ fn after_an_fsync_that_failed_the_same_lines_go_to_another_file() {
     let segments = files.filter(|file| file.file_name().to_string_lossy().starts_with("events."));
     assert_eq!(segments.count(), 2, "the log and a segment");
     let relay = Relay::start(folder.path());
-    assert!(!relay.said().contains("not a line of a relay"), "{}", relay.said());
+    assert!(!relay.said().contains("not written by a relay"), "{}", relay.said());
     assert_eq!(stored(&relay.client()), answered);
 }
 

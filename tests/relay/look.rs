@@ -394,7 +394,7 @@ fn a_token_is_asked_for_and_stays_in_the_tab() {
     // The stream ends, and the page comes back with its token.
     tab.until("document.getElementById('connection').dataset.state === 'live'");
     relay.signal(Signal::HUP);
-    relay.until("read the tokens again");
+    relay.until("reloaded the tokens");
     tab.until("document.getElementById('connection').dataset.state === 'lost'");
     post(&owner, "f", "2", ("message", "the second one"));
     tab.until(&shown(2));

@@ -180,12 +180,12 @@ fn the_file_is_read_again_and_streams_end() {
 
     fs::write(folder.path().join("tokens.json"), "{").expect("a file");
     relay.signal(Signal::HUP);
-    relay.until("the tokens stay as they were");
+    relay.until("the previous tokens stay in use");
     assert_eq!((status("old"), status("owner")), (200, 200));
 
     write(folder.path(), &[entry("new", &["read"], &["*"])]);
     relay.signal(Signal::HUP);
-    relay.until("read the tokens again");
+    relay.until("reloaded the tokens");
     assert_eq!((status("old"), status("new"), status("owner")), (401, 200, 200));
     assert_eq!(listener.try_next().expect("an end that is clean"), None);
     relay.stop();

@@ -252,7 +252,7 @@ fn refs_of_forges_are_left_out_of_all_refs_everywhere() {
         assert_eq!(world.program(&["status"]).0, 0);
         let (_, doctor) = world.program(&["doctor"]);
         assert!(
-            doctor.contains("ok       refs: 3 refs") && doctor.contains("without refs that forges make"),
+            doctor.contains("ok       refs: 3 refs") && doctor.contains("without refs that forges create"),
             "{doctor}"
         );
         // A family that is named is mirrored.

@@ -11,7 +11,7 @@ use support::{
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
 const TOKEN: &str = "canary-3c7a";
 const SOURCE: &str = "git@stargate.example:o/r.git";
-const DESCRIPTION: &str = "mirror of o/r; pushes belong at git@stargate.example:o/r.git";
+const DESCRIPTION: &str = "mirror of o/r; push to git@stargate.example:o/r.git";
 
 /// Returns the exit code, and the output.
 fn program(arguments: &[&str]) -> (i32, String) {
@@ -194,7 +194,7 @@ fn an_empty_repository_is_taken_and_another_one_refused() {
     let client = stargate.client("first");
     let (exit, said) = create(&stargate, &forge.url("o/r.git"), "gitea");
     assert!(
-        exit == 0 && said.contains("exists already and is empty: it is taken as it is"),
+        exit == 0 && said.contains("already exists and is empty, so it is used as it is"),
         "{exit}: {said}"
     );
 
@@ -204,7 +204,7 @@ fn an_empty_repository_is_taken_and_another_one_refused() {
     git(&client, ["push", "-q", &url, "HEAD:refs/heads/main"]);
     let (exit, said) = create(&stargate, &forge.url("o/r.git"), "gitea");
     assert!(
-        exit == 3 && said.contains("exists already and is not empty: it has refs/heads/main"),
+        exit == 3 && said.contains("already exists and is not empty: it has refs/heads/main"),
         "{exit}: {said}"
     );
     // Then nothing is installed, either.
@@ -245,10 +245,7 @@ fn install_makes_the_mirror_first() {
     let (exit, said) = program(&[&arguments[..], &["--host", "github"]].concat());
     assert!(exit == 0 && said.starts_with("Created "), "{exit}: {said}");
     let description = body(&forge.received()[2])["description"].clone();
-    assert_eq!(
-        description,
-        "mirror of o/r; pushes belong at the repository that it mirrors"
-    );
+    assert_eq!(description, "mirror of o/r; push to the repository that it mirrors");
     let client = stargate.client("first");
     git(&client, ["push", "-q", "origin", "HEAD:refs/heads/main"]);
     let (exit, said) = program(&["run", "--repo", &repo]);
@@ -309,7 +306,7 @@ fn a_host_is_never_guessed_and_a_url_without_an_api_is_refused() {
     stargate.configure("stargate.remote", &forge.url("o/r.git"));
     let (code, said) = program(&["create", "--repo", &repo]);
     assert!(
-        code == 4 && said.contains("does not show the token's user (HTTP 404)"),
+        code == 4 && said.contains("refused to show the token's user (HTTP 404)"),
         "{code}: {said}"
     );
     assert_eq!(forge.lines(), ["GET /api/v1/repos/o/r", "GET /api/v1/user"]);
@@ -372,17 +369,17 @@ fn every_refusal_says_what_to_do() {
         (
             &[USER, (POST, "422 Unprocessable Entity", "{}")],
             3,
-            "a repository that the token may not see can have it",
+            "a repository that the token may not see may already have this one",
         ),
         (
             &[USER, (POST, "429 Too Many Requests", "{}")],
             1,
-            "takes no more requests for now (HTTP 429)",
+            "accepts no more requests for now (HTTP 429)",
         ),
         (
             &[USER, (POST, "418 I'm a teapot", "{}")],
             3,
-            "make the repository on the website",
+            "create the repository on the website",
         ),
     ];
     for (answers, exit, says) in cases {

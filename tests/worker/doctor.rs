@@ -33,6 +33,24 @@ fn findings(git_dir: &Path, check: &str) -> Vec<(String, String, String)> {
 
 /// A source with three commits, and a bare clone of it, made with this option, whose mirror is an empty folder.
 fn cloned(option: &str) -> tempfile::TempDir {
+    cloned_as("--bare", option)
+}
+
+/// Runs the commands of a hint, as a person would copy them: in another folder, with the name of the remote.
+fn follow(hint: &str) {
+    let commands = hint.split('`').filter(|part| part.starts_with("git "));
+    let folder = tempfile::tempdir().expect("a folder");
+    for command in commands.filter(|command| !command.contains("extensions.")) {
+        let mut shell = clean_command("sh");
+        shell.args(["-ec", &command.replace("REMOTE", "origin")]);
+        shell.current_dir(folder.path());
+        let output = feed(shell, "");
+        assert!(output.status.success(), "{command}: {}", stderr(&output));
+    }
+}
+
+/// A source with three commits, and a clone of this kind, made with this option, whose mirror is an empty folder.
+fn cloned_as(kind: &str, option: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
     git(path, ["init", "-q", "source"]);
@@ -44,7 +62,7 @@ fn cloned(option: &str) -> tempfile::TempDir {
         git(&source, ["commit", "-q", "-m", value]);
     }
     let url = format!("file://{}", source.display());
-    git(path, ["clone", "-q", "--bare", option, &url, "stargate.git"]);
+    git(path, ["clone", "-q", kind, option, &url, "stargate.git"]);
     git(path, ["init", "-q", "--bare", "mirror.git"]);
     let (stargate, mirror) = (path.join("stargate.git"), path.join("mirror.git"));
     git(&stargate, ["config", "stargate.remote", &mirror.display().to_string()]);
@@ -84,15 +102,7 @@ fn a_shallow_or_partial_stargate_is_a_problem_because_run_fails_there() {
         );
         assert!(said.contains(clone), "{option}: {said}");
 
-        for command in hint.split('`').filter(|part| part.starts_with("git ")) {
-            let words: Vec<_> = command.split(' ').skip(1).collect();
-            let words = words
-                .iter()
-                .map(|word| if *word == "<remote>" { "origin" } else { word });
-            if !command.contains("extensions.") {
-                git(&stargate, words);
-            }
-        }
+        follow(hint);
         assert_eq!(findings(&stargate, "history"), [], "{option}: {hint}");
         let (exit, said) = program(&stargate, &["run"]);
         assert_eq!(exit, 0, "{option}: {said}");
@@ -134,6 +144,77 @@ fn a_shallow_stargate_behind_which_the_mirror_stands_is_diverged() {
     assert!(findings(&stargate, "history")[0].1.contains("diverged"));
     let (_, said) = program(&stargate, &["sync", "--dry-run"]);
     assert!(said.contains("diverged"), "{said}");
+}
+
+#[test]
+fn a_damaged_ref_is_not_a_matter_of_users() {
+    let stargate = with_remotes();
+    fs::create_dir_all(stargate.git_dir.join("refs/other")).expect("a folder");
+    fs::write(stargate.git_dir.join("refs/other/bad"), "garbage").expect("a file");
+    let [(verdict, found, hint)] = &findings(&stargate.git_dir, "ref names")[..] else {
+        panic!("one finding")
+    };
+    assert_eq!(verdict, "problem");
+    assert!(
+        found.contains("refs/other/bad contains neither an object id"),
+        "{found}"
+    );
+    assert!(hint.contains("set the ref to the id in the journal"), "{hint}");
+}
+
+/// `git clone --mirror` sets `remote.origin.fetch` to `+refs/*:refs/*`.
+#[test]
+fn hints_about_the_history_keep_accepted_pushes_in_a_mirror_clone() {
+    for option in ["--depth=1", "--filter=blob:none", "--no-local"] {
+        let folder = cloned_as("--mirror", option);
+        let stargate = folder.path().join("stargate.git");
+        if option == "--no-local" {
+            // All objects are loose, so that one can be removed.
+            let pack = fs::read_dir(stargate.join("objects/pack")).expect("packs");
+            let mut packs = pack.map(|entry| entry.expect("a file").path());
+            let pack = packs
+                .find(|path| path.extension().is_some_and(|end| end == "pack"))
+                .expect("a pack");
+            let moved = folder.path().join("pack");
+            fs::rename(&pack, &moved).expect("it is moved");
+            let mut unpack = clean_command("git");
+            unpack.args(["-C", &stargate.display().to_string(), "unpack-objects", "-q"]);
+            unpack.stdin(fs::File::open(&moved).expect("the pack"));
+            assert!(unpack.status().expect("git runs").success());
+            fs::remove_file(pack.with_extension("idx")).expect("an index");
+        }
+        let parent = git(&stargate, ["rev-parse", "main"]);
+        let pushed = git(&stargate, ["commit-tree", "-m", "pushed", "-p", &parent, "main^{tree}"]);
+        git(&stargate, ["update-ref", "refs/heads/main", &pushed]);
+        if option == "--no-local" {
+            let (fan, rest) = parent.split_at(2);
+            fs::remove_file(stargate.join("objects").join(fan).join(rest)).expect("a loose object");
+        }
+        let [(_, _, hint)] = &findings(&stargate, "history")[..] else {
+            panic!("{option}: one finding")
+        };
+        follow(hint);
+        assert_eq!(git(&stargate, ["rev-parse", "main"]), pushed, "{option}: {hint}");
+        assert_eq!(findings(&stargate, "history"), [], "{option}: {hint}");
+        let (exit, said) = program(&stargate, &["run"]);
+        assert_eq!(exit, 0, "{option}: {said}");
+    }
+}
+
+/// A pending entry can name an object that no ref reaches.
+#[test]
+fn hints_that_clean_up_keep_unreachable_objects() {
+    let folder = cloned("--no-local");
+    let stargate = folder.path().join("stargate.git");
+    let unreachable = git(&stargate, ["commit-tree", "-m", "x", "main^{tree}"]);
+    fs::write(stargate.join("shallow"), format!("{unreachable}\n")).expect("a list");
+    let [(verdict, _, hint)] = &findings(&stargate, "history")[..] else {
+        panic!("one finding")
+    };
+    assert_eq!(verdict, "warning");
+    follow(hint);
+    assert_eq!(git(&stargate, ["cat-file", "-t", &unreachable]), "commit", "{hint}");
+    assert_eq!(findings(&stargate, "history"), []);
 }
 
 /// A Stargate with hooks, whose mirror is the remote `github`, and a remote `backup` elsewhere.

@@ -190,7 +190,7 @@ fn an_app_in_git_configuration_is_the_same() {
         "{said}"
     );
     let (exit, said) = world.program("doctor", &["--remote", &forge.url(NAME)], &[]);
-    assert!(said.contains("the GitHub App makes tokens"), "{exit}: {said}");
+    assert!(said.contains("the GitHub App creates tokens"), "{exit}: {said}");
     assert!(!said.contains("settings:"), "{said}");
 }
 
@@ -312,7 +312,7 @@ fn every_refusal_says_what_to_do_and_a_failure_is_retried() {
             ],
             4,
             &[
-                "does not grant the GitHub App 7 what it needs for o (HTTP 422)",
+                "does not grant the GitHub App 7 the permissions that it needs for o (HTTP 422)",
                 "Contents (write)",
             ],
         ),
@@ -324,7 +324,7 @@ fn every_refusal_says_what_to_do_and_a_failure_is_retried() {
                 "{}",
             )],
             4,
-            &["redirects, which is not followed (HTTP 301)"],
+            &["redirects, and redirects are not followed (HTTP 301)"],
         ),
         (
             &[(
@@ -334,7 +334,7 @@ fn every_refusal_says_what_to_do_and_a_failure_is_retried() {
                 "{}",
             )],
             1,
-            &["takes no more requests for now (HTTP 403)"],
+            &["accepts no more requests for now (HTTP 403)"],
         ),
         (
             &[(INSTALLATION, "429 Too Many Requests", &["Retry-After: 9"], "{}")],

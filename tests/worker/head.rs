@@ -348,7 +348,10 @@ fn every_refusal_of_an_api_has_its_words_and_none_repeats_the_answer() {
     let world = World::new("files", "");
     world.stargate.configure("stargate.forge", "gitlab");
     for (status, words) in [
-        ("301 Moved Permanently", "redirects, which is not followed (HTTP 301)"),
+        (
+            "301 Moved Permanently",
+            "redirects, and redirects are not followed (HTTP 301)",
+        ),
         (
             "401 Unauthorized",
             "does not let this token change the repository (HTTP 401)",

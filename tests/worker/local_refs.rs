@@ -71,7 +71,7 @@ impl Damage {
     fn reason(self) -> &'static str {
         match self {
             Damage::EmptyFile => "refs/kv/main is empty",
-            Damage::Garbage | Damage::NullId => "refs/kv/main holds no object id and no ref name",
+            Damage::Garbage | Damage::NullId => "refs/kv/main contains neither an object id nor a ref name",
             Damage::BrokenLink => "refs/kv/main is a symbolic link to a missing file",
             Damage::FileOfAnotherUser => "refs/kv/main cannot be read: Permission denied",
             Damage::FolderOfAnotherUser => "refs/kv/ cannot be read: Permission denied",

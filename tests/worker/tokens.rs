@@ -271,7 +271,11 @@ fn github_and_gitlab_are_asked_once_a_day_for_the_end() {
 #[test]
 fn a_token_without_an_end_and_one_that_may_not_read_about_itself_are_no_trouble() {
     for (status, body, expected) in [
-        ("200 OK", "{\"expires_at\":null}", Some(("ok", "the token has no end"))),
+        (
+            "200 OK",
+            "{\"expires_at\":null}",
+            Some(("ok", "the token does not expire")),
+        ),
         ("403 Forbidden", "{\"error\":\"insufficient_scope\"}", None),
         ("401 Unauthorized", "{}", None),
     ] {

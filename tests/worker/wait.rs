@@ -352,7 +352,10 @@ fn without_ids_those_of_the_named_repository_are_awaited() {
         let (exit, said) = wait("refs/heads/main");
         assert_eq!(exit, 0, "{said}");
         let (exit, said) = wait("refs/heads/other");
-        assert!(exit == 5 && said.contains("there is no refs/heads/other in"), "{said}");
+        assert!(
+            exit == 5 && said.contains("refs/heads/other does not exist in"),
+            "{said}"
+        );
         git(&client, ["commit", "-q", "--allow-empty", "-m", "two"]);
         git(&client, ["push", "-q", "origin", "HEAD:refs/heads/main"]);
         assert_eq!(wait("refs/heads/main").0, 10);
@@ -369,13 +372,16 @@ fn a_ref_fence_that_makes_no_sense_is_refused() {
         ),
         (
             &["--ref", "refs/heads/main"],
-            "the number of --ref is 1, but that of --oid is 0",
+            "the number of --ref (1) and the number of --oid (0) differ",
         ),
         (
             &["--ref", "refs/heads/main", "--oid", &id, "--oid", &id],
-            "the number of --ref is 1, but that of --oid is 2",
+            "the number of --ref (1) and the number of --oid (2) differ",
         ),
-        (&["--oid", &id, "--oid", &id], "more than one --oid and no --ref"),
+        (
+            &["--oid", &id, "--oid", &id],
+            "--oid was given more than once without --ref",
+        ),
         (
             &["--ref", "refs/heads/main", "--oid", &id, "--ns", "a"],
             "cannot be used with",

@@ -174,7 +174,7 @@ impl Authenticated {
         }
         let header = |(name, value): &(String, SecretString)| {
             Header::new(name, value.expose_secret())
-                .map_err(|_| Error::new(ErrorKind::Rejected, "the server names a header that is not one of HTTP"))
+                .map_err(|_| Error::new(ErrorKind::Rejected, "the server named an invalid HTTP header"))
         };
         self.exchange(HttpRequest {
             method: outgoing.method,

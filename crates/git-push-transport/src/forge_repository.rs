@@ -84,7 +84,7 @@ impl ForgeRepository {
         let missing = || {
             let what = format!("there is no token for {}", self.url);
             Error::new(ErrorKind::Misconfigured, what)
-                .with_hint("set GITHUB_PAT to a token that may make repositories, or see docs/tokens.md")
+                .with_hint("set GITHUB_PAT to a token that may create repositories; docs/tokens.md describes it")
         };
         let found = self.credentials.get(&self.url, Need::Demanded)?;
         let for_git = found.ok_or_else(missing)?.header()?;

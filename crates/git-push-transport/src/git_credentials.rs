@@ -208,7 +208,7 @@ fn helpers(url: &gix::Url, settings: &Settings) -> Result<Option<Helpers>, Error
     Helpers::configured(url, &settings.git, settings.idle_timeout, settings.prompts.clone()).map_err(|_| {
         // The cause may contain a secret.
         let what = "a value of credential.* in git configuration is invalid";
-        Error::new(ErrorKind::Misconfigured, what).with_hint("look at it with `git config --get-regexp '^credential'`")
+        Error::new(ErrorKind::Misconfigured, what).with_hint("show it with `git config --get-regexp '^credential'`")
     })
 }
 

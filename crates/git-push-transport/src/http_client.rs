@@ -106,9 +106,9 @@ pub struct Header {
     value: SecretString,
 }
 
-/// The text is not a header of HTTP (RFC 9110, section 5).
+/// The text is not a valid HTTP header (RFC 9110, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a header of HTTP")]
+#[error("not a valid HTTP header")]
 pub struct BadHeader;
 
 impl Header {

@@ -80,7 +80,7 @@ impl HttpConfig {
         let header = header.ok_or_else(|| {
             Error::new(
                 ErrorKind::Misconfigured,
-                "a value of http.extraHeader is not a header of HTTP",
+                "a value of http.extraHeader is not a valid HTTP header",
             )
             .with_hint("set it to `Name: value`, in one line")
         })?;

@@ -189,7 +189,7 @@ impl Web {
             |meaning: &str, hint: &str| Error::new(ErrorKind::Misconfigured, what(meaning)).with_hint(hint);
         let error = match status {
             401 if self.bearer.is_none() => {
-                misconfigured("the service asks for a token, and there is none", "set its token")
+                misconfigured("the service requires a token, but none is set", "set its token")
             }
             401 | 403 => misconfigured(
                 "the service refuses the token",
@@ -200,7 +200,7 @@ impl Web {
                 "put user and password into the URL of the proxy",
             ),
             300..=399 => misconfigured(
-                "the service redirects, which is not followed",
+                "the service redirects, and redirects are not followed",
                 "set the URL to the one that it redirects to",
             ),
             408 | 425 | 429 | 500.. => {

@@ -84,7 +84,10 @@ fn refused(response: &HttpResponse) -> Error {
     let status = response.status;
     let error = |kind, what: &str| Error::new(kind, format!("{what} (HTTP {status})"));
     let error = match status {
-        300..=399 => error(ErrorKind::Misconfigured, "the server redirects, which is not followed"),
+        300..=399 => error(
+            ErrorKind::Misconfigured,
+            "the server redirects, and redirects are not followed",
+        ),
         408 | 425 | 429 | 500.. => error(ErrorKind::Transient, "the server failed, or asks to retry later"),
         _ => error(ErrorKind::Rejected, "the server does not accept it"),
     };

@@ -316,7 +316,7 @@ impl Pack {
         } else if self.is_interrupted() {
             Some(Error::interrupted())
         } else if is_broken {
-            let what = "the pack could not be made to its end; nothing was changed on the remote";
+            let what = "the pack could not be completed; nothing was changed on the remote";
             Some(Error::new(ErrorKind::Transient, what))
         } else {
             None

@@ -126,7 +126,10 @@ impl Objects {
         }
         match promisor(&self.repository) {
             Some(remote) => Error::new(ErrorKind::NotCloned, format!("{what}, which is a partial clone"))
-                .with_hint(format!("run `git fetch --refetch --no-filter {remote}` there")),
+                .with_hint(format!(
+                    "fetch the missing objects: run `git rev-list --objects --all --missing=print | sed -n 's/^?//p' | git \
+                     fetch --no-filter --no-tags --refmap= --stdin {remote}` there"
+                )),
             None => Error::new(ErrorKind::Broken, what).with_hint("run `git fsck` there"),
         }
     }
@@ -154,7 +157,10 @@ impl Objects {
             Ok(Some(ends)) if ends.contains(&child) => {
                 let what = self.absence(id, &reached_from);
                 Error::new(ErrorKind::NotCloned, format!("{what}, which is a shallow clone"))
-                    .with_hint("the remote is not known to have the rest: run `git fetch --unshallow` there")
+                    .with_hint(
+                        "fetch the rest of the history: run `git fetch --unshallow --refmap= REMOTE HEAD` there, with a remote \
+                         that has it",
+                    )
             }
             _ => self.missing(id, &reached_from),
         }

@@ -123,7 +123,7 @@ impl Read for PipeReader {
                 }
                 None => {
                     self.is_broken = true;
-                    return Err(io::Error::other("the pack could not be made to its end"));
+                    return Err(io::Error::other("the pack could not be completed"));
                 }
             };
         }

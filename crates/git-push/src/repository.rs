@@ -37,6 +37,8 @@ use std::{
 
 use bstr::{BStr, BString, ByteSlice};
 
+use crate::causes;
+
 const VERSION: &str = "core.repositoryFormatVersion";
 const REF_STORAGE: &str = "extensions.refstorage";
 
@@ -68,7 +70,7 @@ pub struct Setting {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is no repository, or it cannot be read.
-    #[error("cannot open the repository {}: {cause}", path.display())]
+    #[error("cannot open the repository {}: {}", path.display(), causes(cause))]
     Unreadable {
         /// The path that was tried.
         path: PathBuf,
@@ -207,13 +209,20 @@ pub fn locate(given: Option<&Path>) -> Result<PathBuf, OpenError> {
         .or_else(|| std::env::var_os("GIT_DIR").map(PathBuf::from));
     let found = match &named {
         Some(path) => at(path),
-        None => gix::discover::upwards(Path::new(".")).map(|(found, _)| found),
+        None => at(Path::new(".")).or_else(|_| above()),
     };
     let path = named.unwrap_or_else(|| ".".into());
     match found {
         Ok(found) => Ok(found.into_repository_and_work_tree_directories().0),
         Err(cause) => Err(OpenError::Unreadable { path, cause }),
     }
+}
+
+/// Finds the repository around the current directory, by its absolute path. From a relative one, gix 0.90 shortens the path of
+/// a bare repository to the `.git` beside it, which does not exist or is another repository.
+fn above() -> Result<gix::discover::repository::Path, gix::Error> {
+    let current = std::env::current_dir().map_err(gix::Error::from_error)?;
+    gix::discover::upwards(&current).map(|(found, _)| found)
 }
 
 /// Finds the repository at exactly this path, or in its `.git`.

@@ -42,7 +42,8 @@ pub enum Error {
     },
     /// Tables vanished again and again while they were opened, each time with a new `tables.list`.
     #[error(
-        "the tables changed {attempts} times while they were opened, last {table} vanished: writers are too busy, retry"
+        "the tables changed {attempts} times while they were opened, and {table} vanished last: other processes write \
+         too often; retry later"
     )]
     Busy {
         /// The number of times that `tables.list` was read.
@@ -69,7 +70,7 @@ pub enum Error {
         damage: Damage,
     },
     /// A table has an unknown version of the format.
-    #[error("table {table} has version {version} of the format, known are 1 and 2")]
+    #[error("table {table} has version {version} of the format, but only versions 1 and 2 are supported")]
     Version {
         /// The name of the table.
         table: String,
@@ -77,7 +78,7 @@ pub enum Error {
         version: u8,
     },
     /// The ids of a table have a different hash than those of the repository.
-    #[error("table {table} has {found} ids, the repository has {expected} ids")]
+    #[error("table {table} has {found} ids, but the repository has {expected} ids")]
     Hash {
         /// The name of the table.
         table: String,

@@ -72,7 +72,7 @@ pub(super) struct Args {
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum SignaturesName {
-    /// A signature must be right if there is one
+    /// A signature must be valid if there is one
     Optional,
     /// Each new event must have a signature
     Required,
@@ -110,6 +110,7 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
             Relation::Proposal
         },
     };
+    clone.warn_of_absent(&args.paths, range);
     let signatures = args.signatures.map(Signatures::from);
     let (findings, malformed, badly_signed) = clone
         .check(&paths, range, args.schema, signatures)
@@ -159,6 +160,21 @@ impl Clone {
         let malformed = schema.then(|| append_only::malformed(objects, &findings.added));
         let badly_signed = signatures.map(|which| append_only::badly_signed(objects, &findings.added, which));
         Ok((findings, malformed.transpose()?, badly_signed.transpose()?))
+    }
+
+    /// Warns of guarded paths that neither base nor head has: they may be misspelt, so that nothing is guarded.
+    fn warn_of_absent(&self, paths: &[String], range: Range) {
+        let has = |commit: ObjectId, path: &str| {
+            let tree = self.repository().find_object(commit)?.peel_to_tree()?;
+            Ok::<_, gix::Error>(tree.lookup_entry_by_path(path)?.is_some())
+        };
+        for path in paths.iter().filter(|path| path.trim_matches('/') != ".") {
+            let mut commits = range.base.into_iter().chain([range.head]);
+            // An object that cannot be read is an error of the check itself.
+            if !commits.any(|commit| has(commit, path.trim_matches('/')).unwrap_or(true)) {
+                tracing::warn!("neither base nor head has {path}: check the spelling of --path");
+            }
+        }
     }
 
     /// Returns the odd new paths. If there are too many new files, that is only a warning, like odd names themselves.

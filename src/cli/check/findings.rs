@@ -51,7 +51,7 @@ impl Rule {
         match self {
             Rule::AppendOnly => RULE,
             Rule::Schema => "each new file must be an event at the path of that event",
-            Rule::Signature => "the signature of each new event must be right",
+            Rule::Signature => "the signature of each new event must be valid",
             Rule::Name => "a new path should not be mistaken for another one",
         }
     }

@@ -97,7 +97,7 @@ impl Hook<'_> {
             name: self.name,
             standing: self.standing,
             chain: self.chain()?,
-            is_kept: fs::exists(format!("{path}.chained")).map_err(unreadable)?,
+            is_kept: install::exists(Path::new(&format!("{path}.chained"))).map_err(|error| error.to_string())?,
             wrapper: if self.standing == Standing::Foreign {
                 self.wrapper().map_err(unreadable)?
             } else {
@@ -153,7 +153,7 @@ impl Hook<'_> {
             self.without_program(section)
         } else if self.standing == Standing::Ours {
             let own = self.path.display();
-            found(Verdict::Ok, format!(" runs, too, and leaves pushes to {own}"))
+            found(Verdict::Ok, format!(" also runs, but {own} records the pushes"))
         } else if !self.is_mirrored {
             let what = " does nothing, because the repository has no mirror".to_owned();
             let set = self.commands.set("stargate.remote", "URL");

@@ -1,5 +1,8 @@
 //! Checks what happens to the objects of Git LFS.
-use super::checks::check::{Check, Name, Verdict};
+use super::checks::{
+    check::{Check, Name, Verdict},
+    commands::Commands,
+};
 use crate::{
     config::Config,
     lfs::{InUse, in_use},
@@ -7,7 +10,7 @@ use crate::{
 };
 
 /// Returns none if the commit of HEAD does not use Git LFS.
-pub(super) fn check(stargate: &Stargate, config: &Config) -> Option<Check> {
+pub(super) fn check(stargate: &Stargate, config: &Config, commands: &Commands) -> Option<Check> {
     let names_source = config.lfs_store.is_some() || config.lfs_url.is_some();
     let found = match in_use(
         stargate.repository(),
@@ -17,8 +20,9 @@ pub(super) fn check(stargate: &Stargate, config: &Config) -> Option<Check> {
     ) {
         Ok(found) => found?,
         Err(error) => {
-            let found = format!("cannot look for Git LFS in the commit of HEAD: {error}");
-            return Some(Check::new(Name::Lfs, Verdict::Problem, found).hint("run `git fsck` there"));
+            let found = format!("cannot check if the commit of HEAD uses Git LFS: {error}");
+            let hint = format!("run {} to see what is damaged", commands.git("fsck"));
+            return Some(Check::new(Name::Lfs, Verdict::Problem, found).hint(hint));
         }
     };
     Some(match found {

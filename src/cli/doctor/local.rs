@@ -116,9 +116,12 @@ fn of_git(subject: &Subject<'_>, owner: &str, kept_out: &[KeptOut]) -> Option<Ch
         others => format!(" (and {others} more)"),
     };
     let shown = path.display();
-    let found = format!("{owner}, the owner of the repository, cannot {cannot} {shown}{others}: pushes fail");
+    let found = format!("the owner of the repository ({owner}) cannot {cannot} {shown}{others}: pushes fail");
     let repository = quoted(subject.commands.repository());
-    let hint = format!("as root: `chown -R {owner} {repository}`, and `chmod -R u+rwX {repository}`");
+    let hint = format!(
+        "as root, run `chown -R {} {repository}` and `chmod -R u+rwX {repository}`",
+        quoted(owner)
+    );
     Some(Check::new(Name::Owner, Verdict::Problem, found).hint(hint))
 }
 
@@ -156,7 +159,8 @@ fn entries(subject: &Subject<'_>) -> Option<Check> {
         let found = format!("{} failed, {} pending", counts.failed, counts.pending);
         let list = commands.mirror("journal list --status failed");
         Check::new(Name::Journal, Verdict::Warning, found).hint(format!(
-            "see them with {list}; `stargate-mirror journal retry` makes those pending again that it names"
+            "see them with {list}; to retry one, run {}",
+            commands.mirror("journal retry ENTRY")
         ))
     } else {
         let found = format!("{} pending, {} done", counts.pending, counts.done);
@@ -168,7 +172,7 @@ fn entries(subject: &Subject<'_>) -> Option<Check> {
 fn odd_ref_names(stargate: &Stargate) -> Option<Check> {
     let names = match ref_names(stargate) {
         Ok(names) => names,
-        Err(why) => return Some(unreadable(Name::RefNames, why)),
+        Err(why) => return Some(unreadable(Name::RefNames, why).hint(REPAIR)),
     };
     let found = odd_name::find(names.iter().map(|name| name.as_ref()));
     if found.is_empty() {

@@ -1,5 +1,5 @@
 //! Checks of each mirror: the worker that pushes to it, its answer, and what is pending.
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use bstr::{BStr, ByteSlice};
 use git_push::{Advertisement, Connection, ErrorKind};
@@ -90,8 +90,16 @@ impl OneMirror<'_> {
             checks.extend(pending::checks(&status.groups, &self.subject.commands));
         }
         checks.extend(self.remote(&name));
-        checks.extend(lfs::check(&self.subject.stargate, self.chosen.config()));
-        checks.extend(other_mirrors::checks(&name, self.subject.stargate.repository()));
+        checks.extend(lfs::check(
+            &self.subject.stargate,
+            self.chosen.config(),
+            &self.subject.commands,
+        ));
+        checks.extend(other_mirrors::checks(
+            &name,
+            self.subject.stargate.repository(),
+            &self.subject.commands,
+        ));
         checks
     }
 
@@ -134,6 +142,9 @@ impl OneMirror<'_> {
     fn at(&self, location: Location) -> Result<Vec<Check>, git_push::Error> {
         let repository = self.subject.stargate.repository();
         let config = self.chosen.config();
+        if is_folder(&location, repository.git_dir()) {
+            return Ok(vec![self.itself(&location)]);
+        }
         let settings = self.settings()?;
         if !Remote::has_credentials(&location, &settings) {
             let found = format!("there are no credentials for {location}: nothing is pushed (local-only)");
@@ -158,11 +169,22 @@ impl OneMirror<'_> {
         checks.extend(remote.clock_ahead().map(clock::check));
         checks.extend(token::checks(forge, &mut remote));
         checks.extend(self.watermarks(&mut remote, &advertisement));
-        checks.extend(head::check(&self.subject.stargate, config, &mut remote));
+        checks.extend(head::check(
+            &self.subject.stargate,
+            config,
+            &mut remote,
+            &self.subject.commands,
+        ));
         if forge == Some(Forge::GitHub) {
             checks.extend(self.large_files(&advertisement));
         }
         Ok(checks)
+    }
+
+    fn itself(&self, location: &Location) -> Check {
+        let found = format!("{location} is this repository itself: nothing is mirrored");
+        let set = self.subject.commands.set(&self.chosen.config().key("remote"), "URL");
+        Check::new(Name::Mirror, Verdict::Problem, found).hint(format!("run {set} with the URL of the mirror"))
     }
 
     fn settings(&self) -> Result<Settings, git_push::Error> {
@@ -188,7 +210,7 @@ impl OneMirror<'_> {
                 "{shown} uses the object format {theirs}, but this repository uses {ours}"
             ))
             .hint(format!(
-                "make the mirror again with `git init --bare --object-format={ours}`, on a server that supports it"
+                "create the mirror again with `git init --bare --object-format={ours}`, on a server that supports it"
             ));
         }
         if !advertisement.capabilities.offers("atomic") {
@@ -211,7 +233,7 @@ impl OneMirror<'_> {
                 let run = self.subject.commands.mirror("run");
                 let check = |found: &worker::FalseWatermark| {
                     Check::new(Name::Watermark, Verdict::Problem, found.to_string()).hint(format!(
-                        "run {run}; the server may offer atomic pushes without honouring them"
+                        "run {run}; if it happens again, the server offers atomic pushes without honouring them"
                     ))
                 };
                 found.iter().map(check).collect()
@@ -239,6 +261,16 @@ impl OneMirror<'_> {
             }
         }
     }
+}
+
+/// Returns true if the location is the repository in this folder. A folder that does not exist has another error.
+fn is_folder(location: &Location, git_dir: &Path) -> bool {
+    let Location::Path(path) = location else { return false };
+    let is_it = |path: &Path| {
+        path.canonicalize()
+            .is_ok_and(|path| git_dir.canonicalize().is_ok_and(|own| own == path))
+    };
+    is_it(path) || is_it(&path.join(".git"))
 }
 
 /// Adds the proxy to the error of a connection that may have failed there.

@@ -24,7 +24,10 @@ use durable::ownership::is_executable;
 use git_push_transport::{Location, resolve};
 
 use super::{
-    checks::check::{Check, Name, Verdict},
+    checks::{
+        check::{Check, Name, Verdict},
+        commands::{Commands, quoted},
+    },
     hook_script::{ScriptPush, ScriptRemote, pushes},
 };
 use crate::hook::install;
@@ -36,12 +39,12 @@ const MAX_SCRIPT: u64 = 1 << 20;
 const DAMAGE: &str = "it can overwrite refs and delete watermarks that this mirror has set";
 
 /// Checks for other mirrors to the remote of this name or URL. Returns none if there are none.
-pub(super) fn checks(name: &str, repository: &gix::Repository) -> Vec<Check> {
+pub(super) fn checks(name: &str, repository: &gix::Repository, commands: &Commands) -> Vec<Check> {
     // An invalid location is reported by the check of the mirror.
     let Ok(own) = resolve(BStr::new(name), Some(repository)) else {
         return Vec::new();
     };
-    let mut checks = remotes(name, &own, repository);
+    let mut checks = remotes(name, &own, repository, commands);
     for folder in hook_folders(repository.git_dir()) {
         match scripts(&folder) {
             Ok(scripts) => checks.extend(scripts.iter().flat_map(|script| in_script(script, &own, repository))),
@@ -52,7 +55,7 @@ pub(super) fn checks(name: &str, repository: &gix::Repository) -> Vec<Check> {
 }
 
 /// Checks the remotes of the configuration.
-fn remotes(own_name: &str, own: &Location, repository: &gix::Repository) -> Vec<Check> {
+fn remotes(own_name: &str, own: &Location, repository: &gix::Repository, commands: &Commands) -> Vec<Check> {
     let mut checks = Vec::new();
     for name in repository.remote_names() {
         let name = name.as_bstr();
@@ -63,21 +66,22 @@ fn remotes(own_name: &str, own: &Location, repository: &gix::Repository) -> Vec<
         // The worker itself uses the remote of this mirror, unless a forge created that remote.
         let is_other = name != own_name || of_forge;
         if is_other && resolve(name, Some(repository)).is_ok_and(|location| is_same(own, &location)) {
-            checks.push(configured(name, how, of_forge));
+            checks.push(configured(name, how, of_forge, commands));
         }
     }
     checks
 }
 
-fn configured(name: &BStr, how: &str, of_forge: bool) -> Check {
+fn configured(name: &BStr, how: &str, of_forge: bool, commands: &Commands) -> Check {
     if of_forge {
         let found = format!("[remote \"{name}\"] is the push mirror of a forge to the same remote: {DAMAGE}");
         return Check::new(Name::OtherMirror, Verdict::Warning, found)
             .hint("delete the push mirror in the settings of the repository (Gitea, Forgejo or GitLab)");
     }
-    let found = format!("[remote \"{name}\"] has {how} and leads to the same remote: {DAMAGE}");
+    let found = format!("[remote \"{name}\"] has {how} and the URL of the same remote: {DAMAGE}");
     Check::new(Name::OtherMirror, Verdict::Warning, found).hint(format!(
-        "stop the program that pushes to it, then run `git remote remove {name}`"
+        "stop the program that pushes to it, then run {}",
+        commands.git(&format!("remote remove {}", quoted(&name.to_str_lossy())))
     ))
 }
 
@@ -170,10 +174,12 @@ fn listed(folder: &Path) -> io::Result<Vec<PathBuf>> {
     entries.map(|entry| Ok(entry?.path())).collect()
 }
 
-/// Returns none for a file that does not exist, such as the target of a dangling link.
+/// Returns none for a file that does not exist, such as the target of a dangling link, and for a folder that is a file, such
+/// as `/dev/null`.
 fn present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    use io::ErrorKind::{NotADirectory, NotFound};
     match found {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
         found => found.map(Some),
     }
 }

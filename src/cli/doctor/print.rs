@@ -1,12 +1,12 @@
 //! Output of `doctor`: at most 80 columns, or as many as `COLUMNS` says; colours on a terminal only. Problems come last, next
 //! to the prompt.
-use std::{collections::BTreeMap, io::IsTerminal};
+use std::collections::BTreeMap;
 
 use super::{
     Diagnosis,
     checks::check::{Check, Verdict},
 };
-use crate::cli::{environment, output::counted};
+use crate::cli::{environment, output::counted, text};
 
 /// Width of a line, unless `COLUMNS` sets another one.
 const WIDTH: usize = 80;
@@ -72,10 +72,9 @@ struct Look {
 impl Look {
     fn of_stdout() -> Self {
         let columns = environment("COLUMNS").and_then(|columns| columns.into_string().ok()?.parse().ok());
-        let no_colour = environment("NO_COLOR").is_some_and(|value| !value.is_empty());
         Look {
             width: columns.unwrap_or(WIDTH).max(2 * INDENT),
-            has_colours: std::io::stdout().is_terminal() && !no_colour,
+            has_colours: text::may_have_colours(&std::io::stdout()),
         }
     }
 

@@ -57,7 +57,7 @@ pub(super) fn checks(forge: Option<Forge>, remote: &mut Remote) -> Vec<Check> {
         return Vec::new();
     }
     if seen.renews {
-        let found = "the GitHub App makes tokens, each of which is renewed before its end";
+        let found = "the GitHub App creates tokens, and renews each before it expires";
         return vec![Check::new(Name::Token, Verdict::Ok, found)];
     }
     let asked = forge.map(|forge| remote.token_end(forge));
@@ -66,7 +66,7 @@ pub(super) fn checks(forge: Option<Forge>, remote: &mut Remote) -> Vec<Check> {
         (Some(end), _) => ends(TokenEnd::At(end)),
         (None, Some(Ok(end))) => ends(end),
         (None, Some(Err(error))) => {
-            let found = format!("cannot ask for the end of the token: {error}");
+            let found = format!("cannot find out when the token expires: {error}");
             let hint = error.hint().unwrap_or("run `stargate-mirror doctor` again later");
             Some(Check::new(Name::Token, Verdict::Warning, found).hint(hint))
         }
@@ -77,11 +77,11 @@ pub(super) fn checks(forge: Option<Forge>, remote: &mut Remote) -> Vec<Check> {
 
 /// Checks the scopes, if the forge has reported them.
 fn scopes(remote: &mut Remote) -> Option<Check> {
-    let found = "the scopes of the token allow no push";
+    let found = "the scopes of the token do not allow pushes";
     remote.token_use().lacks_write_scope.then(|| {
         Check::new(Name::Token, Verdict::Problem, found).hint(
-            "make a token that may write: on GitHub the scope repo, or Contents (read and write) of a fine-grained token; on \
-             GitLab the scope write_repository",
+            "create a token with write access: on GitHub the scope repo, or Contents (read and write) of a \
+             fine-grained token; on GitLab the scope write_repository",
         )
     })
 }
@@ -92,12 +92,12 @@ fn ends(end: TokenEnd) -> Option<Check> {
             let expiry = TokenExpiry::new(at, SystemClock::default().now());
             let check = |verdict| Check::new(Name::Token, verdict, expiry.to_string());
             Some(if expiry.is_near() {
-                check(Verdict::Warning).hint("make a new token, and put it in the place of the old one")
+                check(Verdict::Warning).hint("create a new token, and replace the old one with it")
             } else {
                 check(Verdict::Ok)
             })
         }
-        TokenEnd::Never => Some(Check::new(Name::Token, Verdict::Ok, "the token has no end")),
+        TokenEnd::Never => Some(Check::new(Name::Token, Verdict::Ok, "the token does not expire")),
         _ => None,
     }
 }

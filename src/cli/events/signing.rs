@@ -54,13 +54,16 @@ pub(super) struct Sign {
 pub(super) fn keygen(args: &Keygen) -> Result<Exit, Failure> {
     let mut filled = Ok(());
     let key = SecretBox::init_with_mut(|key: &mut [u8; KEY_BYTES]| filled = SystemRandom::new().fill(key));
-    filled.map_err(|_| Failure::new(Exit::Failed, "the system gives no random numbers"))?;
+    filled.map_err(|_| Failure::new(Exit::Failed, "the system provides no random numbers"))?;
     let text = pem(key.expose_secret());
     let author = SigningKey::from_pem(&text)
         .map_err(|error| unusable(&args.file, error))?
         .author();
     let written = Disk.write_new(&args.file, text.expose_secret().as_bytes(), KEY_MODE);
-    written.map_err(|error| Failure::new(Exit::Failed, format!("cannot create {}: {error}", args.file.display())))?;
+    written.map_err(|error| {
+        let failure = Failure::new(Exit::Failed, format!("cannot create {}: {error}", args.file.display()));
+        failure.hint("name a new file in a folder that you can write to; an existing file is not overwritten")
+    })?;
     println!("{author}");
     Ok(Exit::Done)
 }
@@ -100,7 +103,7 @@ fn read_key(path: &Path) -> Result<SigningKey, Failure> {
 
 fn unusable(path: &Path, error: NotAKey) -> Failure {
     let what = format!("the key {} cannot be used: {error}", path.display());
-    Failure::new(Exit::Misconfigured, what).hint("make a key with `stargate-mirror events keygen`")
+    Failure::new(Exit::Misconfigured, what).hint("create a key with `stargate-mirror events keygen`")
 }
 
 #[cfg(unix)]

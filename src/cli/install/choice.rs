@@ -24,7 +24,7 @@ pub enum Preset {
     Kv,
     /// refs/heads/* and refs/tags/*
     Branches,
-    /// refs/*, without refs that forges make for themselves, such as refs/pull/*
+    /// refs/*, without refs that forges create, such as refs/pull/*
     All,
 }
 
@@ -102,7 +102,7 @@ impl Choice {
                 .extend(names.iter().map(|name| format!("stargate.ref = {name}")));
             if names.is_empty() {
                 self.unchanged
-                    .push("stargate.ref is not set, which means the default".to_owned());
+                    .push("stargate.ref is not set, so the default applies".to_owned());
             }
         } else if names.is_empty() {
             self.add.extend(wanted.iter().map(|pattern| ("ref", (*pattern).into())));

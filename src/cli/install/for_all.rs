@@ -59,7 +59,7 @@ fn text(scope: Scope, file: &Path, program: &Path, in_place: &[InPlace]) -> Stri
     });
     let pushes = match scope {
         Scope::System => "every push to a repository of this machine",
-        Scope::Global => "every push that reaches a repository as this user",
+        Scope::Global => "every push that this user receives",
     };
     sections.collect::<String>()
         + &format!(

@@ -194,8 +194,8 @@ impl Table {
         );
         self.row("watermark", Some(Colour::Red), &text);
         match (&found.stands_at, found.set_back) {
-            (_, false) => self.line("it has not been set back yet"),
-            (Some(stands), true) => self.line(&format!("it was set back to {stands}")),
+            (_, false) => self.line("it has not been reset yet"),
+            (Some(stands), true) => self.line(&format!("it was reset to {stands}")),
             (None, true) => self.line("it was deleted"),
         }
     }

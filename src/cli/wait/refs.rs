@@ -37,7 +37,10 @@ pub(super) fn expected(args: &Args) -> Result<Vec<Expected>, Failure> {
         (count, _) if count == names.len() => Ok(pairs.map(|(name, id)| pair(name, *id)).collect()),
         (0, Some(repository)) => local(names, repository),
         (count, _) => {
-            let what = format!("the number of --ref is {}, but that of --oid is {count}", names.len());
+            let what = format!(
+                "the number of --ref ({}) and the number of --oid ({count}) differ",
+                names.len()
+            );
             Err(Failure::new(Exit::Usage, what)
                 .hint("give one --oid for each --ref, in the same order, or --repo DIR and no --oid"))
         }
@@ -56,7 +59,7 @@ fn local(names: &[String], repository: &Path) -> Result<Vec<Expected>, Failure> 
     let read = |name: &String| match stargate.local(BStr::new(name)) {
         LocalRef::Id(id) => Ok(pair(name, id)),
         LocalRef::Absent => {
-            let what = format!("there is no {name} in {}", git_dir.display());
+            let what = format!("{name} does not exist in {}", git_dir.display());
             Err(Failure::new(Exit::Failed, what).hint("give the id with --oid"))
         }
         LocalRef::Unreadable(why) => Err(Failure::new(Exit::Failed, format!("cannot read {name}: {why}"))),

@@ -255,10 +255,10 @@ impl Reader {
         match delivered.read(self.link.name()) {
             Ok((_, Content::Event(_))) => Arrival::of_feed(feed, &message.payload, Some(seq)),
             read => {
-                let problem = read.err().unwrap_or_else(|| "it is no event".into());
+                let problem = read.err().unwrap_or_else(|| "it is not an event".into());
                 let problem = Problem {
                     field: String::new(),
-                    problem: format!("is message {seq} of the stream, which no relay wrote: {problem}"),
+                    problem: format!("is message {seq} of the stream, which was not written by a relay: {problem}"),
                 };
                 let mut arrival = Arrival::malformed(message.payload.to_vec(), problem);
                 arrival.cursor = Some(Cursor {
@@ -342,5 +342,5 @@ fn failed(error: &(dyn std::error::Error + 'static)) -> End {
 }
 
 fn no_answer() -> End {
-    End::Failed("there is no answer in time".into())
+    End::Failed("no answer arrived in time".into())
 }

@@ -63,7 +63,7 @@ impl Gauges {
             oldest_pending: family(
                 registry,
                 "oldest_pending",
-                "Age of the oldest pending entry; 0 without any",
+                "Age of the oldest pending entry; 0 if there is none",
                 seconds(),
             ),
             held_groups: family(

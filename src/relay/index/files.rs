@@ -225,7 +225,7 @@ impl Damaged {
     /// Records an error of reading. If a table is damaged, the next start rebuilds the index.
     pub fn note(&self, error: &io::Error) {
         if error.kind() == io::ErrorKind::InvalidData && !self.flag.swap(true, Ordering::SeqCst) {
-            tracing::error!("the index is damaged, and the next start makes it anew: {error}");
+            tracing::error!("the index is damaged, and will be rebuilt at the next start: {error}");
             if let Err(error) = remove_existing(&Disk, &self.manifest) {
                 tracing::error!("cannot remove {}: {error}", self.manifest.display());
             }

@@ -31,7 +31,7 @@ const CORRECT: &str = "correct the settings (run `stargate-mirror doctor`); a re
 /// Instruction for a rejection whose cause is not recognised.
 const CHECK_RULES: &str = "check the hooks and rules of the mirror, which rejected the push; the next cycle retries";
 /// Instruction for a token that ends.
-const NEW_TOKEN: &str = "make a new token, and put it in the place of the old one";
+const NEW_TOKEN: &str = "create a new token, and replace the old one with it";
 /// Instruction for refs and objects that cannot be read.
 const RESTORE: &str = "run `git fsck` in the repository, and restore the ref or the object; nothing else is held up";
 /// Instruction for a cycle that does not end.

@@ -355,3 +355,44 @@ fn normal(path: &Path) -> PathBuf {
     }
     normal
 }
+
+/// The Debian package has the pages below `/usr/share/doc`, so it needs every file that they link to.
+#[test]
+fn the_debian_package_has_what_its_pages_link_to() {
+    let manifest = fs::read_to_string(project().join("Cargo.toml")).expect("Cargo.toml");
+    let assets: Vec<(PathBuf, PathBuf)> = manifest
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.trim().strip_prefix("[\"")?.split("\", \"");
+            let (source, target) = (words.next()?, words.next()?);
+            let target = target.strip_prefix("usr/share/doc/stargate-mirror/")?;
+            Some((source.into(), target.into()))
+        })
+        .collect();
+    let is_packaged = |file: &Path| {
+        assets.iter().any(|(source, target)| {
+            let pattern = source.file_name().and_then(|name| name.to_str()).expect("a name");
+            let end = pattern.trim_start_matches('*');
+            let is_match = match pattern.starts_with('*') {
+                true => file.parent() == source.parent() && file.to_string_lossy().ends_with(end),
+                false => file == source,
+            };
+            is_match && target.join(file.file_name().unwrap_or_default()) == file
+        })
+    };
+    let mut failures = Vec::new();
+    for page in pages() {
+        for (number, target) in page.links().filter(|(_, target)| !target.contains("://")) {
+            let file = target.split('#').next().unwrap_or_default();
+            let path = normal(&Path::new(&page.name).with_file_name(file));
+            if !file.is_empty() && !is_packaged(&path) {
+                failures.push(format!("{}:{number}: {target}", page.name));
+            }
+        }
+    }
+    assert!(
+        is_packaged(Path::new("monitoring/rules.yml")),
+        "docs/monitoring.md names it"
+    );
+    assert_none(&failures);
+}

@@ -79,7 +79,7 @@ fn doctor_says_when_configured_hooks_do_nothing() {
         *too,
         (
             "ok".into(),
-            format!("{} runs, too, and leaves pushes to {path}", at("pre-receive"))
+            format!("{} also runs, but {path} records the pushes", at("pre-receive"))
         )
     );
 

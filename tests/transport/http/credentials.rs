@@ -245,7 +245,10 @@ fn a_client_shows_the_certificate_that_is_configured() {
     assert!(Remote::has_credentials(&location, &settings));
     shown().open(&url).advertisement().expect("it is known");
 
-    for (bad, words) in [("/nowhere/key", "No such file"), (&certificate[..], "there is no key")] {
+    for (bad, words) in [
+        ("/nowhere/key", "No such file"),
+        (&certificate[..], "it contains no key"),
+    ] {
         let home = shown().configured(&key("sslKey"), bad);
         let location = Location::parse(url.as_str().into()).expect("a URL");
         let error = Remote::open(location, &home.settings()).err().expect(bad);

@@ -168,7 +168,7 @@ fn a_server_that_refuses_or_makes_no_sense_is_named() {
     fails(
         |_| answer("200 OK", &[], b"<html>"),
         "rejected",
-        "not that of a batch request",
+        "not a valid batch response",
     );
     fails(
         |_| answer("429 Wait", &["Retry-After: 3600"], b""),

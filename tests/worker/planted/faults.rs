@@ -38,7 +38,7 @@ pub(super) const fn told(fault: Fault, mend: &'static str) -> Fault {
 }
 
 /// Faults of the hooks, in an order in which each builds on the one before. Those in one list are planted together.
-pub(super) const HOOKS: [&[Fault]; 8] = [
+pub(super) const HOOKS: [&[Fault]; 9] = [
     &[
         fault(
             "hook",
@@ -67,7 +67,7 @@ pub(super) const HOOKS: [&[Fault]; 8] = [
             "hook",
             "warning",
             "printf x >> hooks/pre-receive",
-            "is of another version than",
+            "is not the same version as",
             "install",
         ),
     ],
@@ -103,8 +103,15 @@ pub(super) const HOOKS: [&[Fault]; 8] = [
         "hook",
         "warning",
         "rm hooks/post-receive.chained",
-        "leads nowhere",
+        "is a dangling link",
         "`rm ",
+    )],
+    &[fault(
+        "hook",
+        "problem",
+        "git config core.hooksPath /dev/null",
+        "core.hooksPath bypasses",
+        "core.hooksPath ",
     )],
     &[fault(
         "hook",
@@ -116,14 +123,14 @@ pub(super) const HOOKS: [&[Fault]; 8] = [
 ];
 
 /// Faults of settings and files. Those in one list are planted together.
-pub(super) const FILES: [&[Fault]; 5] = [
+pub(super) const FILES: [&[Fault]; 7] = [
     &[
         fault(
             "settings",
             "problem",
             "git config stargate.remot x",
             "the nearest one is stargate.remote",
-            "--unset-all stargate.remot`, and set stargate.remote",
+            "--unset-all stargate.remot`, and set stargate.remote instead",
         ),
         fault(
             "settings",
@@ -140,6 +147,13 @@ pub(super) const FILES: [&[Fault]; 5] = [
             "--unset-all stargate.ref 'refs/haeds/*'",
         ),
         fault(
+            "settings",
+            "warning",
+            "git config remote.origin.fetch '+refs/*:refs/*'",
+            "remote.origin.fetch = +refs/*:refs/*",
+            "--unset-all remote.origin.fetch`",
+        ),
+        fault(
             "core.fsync",
             "warning",
             "git config --unset core.fsync",
@@ -150,8 +164,8 @@ pub(super) const FILES: [&[Fault]; 5] = [
             "history",
             "warning",
             "git commit-tree -m x 'main^{tree}' > shallow",
-            "shallow at 1 commit, which no mirrored ref reaches",
-            " prune`",
+            "has 1 commit that no mirrored ref reaches",
+            " prune --expire=never`",
         ),
         fault(
             "journal",
@@ -166,6 +180,23 @@ pub(super) const FILES: [&[Fault]; 5] = [
             "git symbolic-ref refs/heads/alias refs/heads/gone",
             "refs/heads/alias is a symbolic ref",
             "symbolic-ref --delete refs/heads/alias",
+        ),
+    ],
+    // In another file than the repository's own.
+    &[
+        fault(
+            "settings",
+            "problem",
+            "git config include.path ../included && git config -f ../included stargate.remot x",
+            "stargate.remot is not a known setting",
+            "/included --unset-all stargate.remot`",
+        ),
+        fault(
+            "settings",
+            "problem",
+            "git config -f ../included stargate.retention long",
+            "stargate.retention = long",
+            "/included --unset-all stargate.retention`",
         ),
     ],
     &[fault(
@@ -184,7 +215,7 @@ pub(super) const FILES: [&[Fault]; 5] = [
                 "p=$(git commit-tree -m p 'main^{tree}')
              git update-ref refs/heads/cut $(git commit-tree -m c -p $p 'main^{tree}')
              rm -f objects/$(echo $p | cut -c 1-2)/$(echo $p | cut -c 3-)",
-                "the history of refs/heads/cut ends early",
+                "the history of refs/heads/cut is incomplete",
                 "fetch --refetch",
             ),
             "git update-ref -d refs/heads/cut",
@@ -197,6 +228,13 @@ pub(super) const FILES: [&[Fault]; 5] = [
             "`rm ",
         ),
     ],
+    &[fault(
+        "mirror",
+        "problem",
+        "git config stargate.remote \"$PWD\"",
+        "is this repository itself",
+        "config stargate.remote URL`",
+    )],
     &[fault(
         "mirror",
         "warning",
@@ -317,7 +355,7 @@ pub(super) const MIRROR: [Fault; 11] = [
             "token",
             "problem",
             "git config stargate.remote \"$SCOPED\" && git config stargate.forge github",
-            "the scopes of the token allow no push",
+            "the scopes of the token do not allow pushes",
             "Contents (read and write)",
         ),
         "git config --unset stargate.forge && git config stargate.remote \"$REMOTE\"",

@@ -72,10 +72,13 @@ impl ApiAnswer {
         let status = self.status;
         let what = |meaning: &str| format!("the API of {forge} {meaning} (HTTP {status})");
         let error = match status {
-            300..=399 => Error::new(ErrorKind::Misconfigured, what("redirects, which is not followed"))
-                .with_hint("set the URL of the mirror to the one that the repository has now"),
+            300..=399 => Error::new(
+                ErrorKind::Misconfigured,
+                what("redirects, and redirects are not followed"),
+            )
+            .with_hint("set the URL of the mirror to the one that the repository has now"),
             _ if self.rate_limit.is_some() || status == 429 => {
-                Error::new(ErrorKind::Transient, what("takes no more requests for now"))
+                Error::new(ErrorKind::Transient, what("accepts no more requests for now"))
             }
             408 | 425 | 500.. => Error::new(ErrorKind::Transient, what("failed, or asks to retry later")),
             _ => return None,

@@ -191,14 +191,14 @@ impl AppRequests<'_> {
             ),
             403 | 422 => error(
                 format!(
-                    "GitHub does not grant the GitHub App {app} what it needs for {}",
+                    "GitHub does not grant the GitHub App {app} the permissions that it needs for {}",
                     self.address.owner()
                 ),
                 scope.permission(),
             ),
             _ => Error::new(
                 ErrorKind::Rejected,
-                format!("GitHub gives the GitHub App {app} an unexpected answer (HTTP {status})"),
+                format!("GitHub sent the GitHub App {app} an unexpected answer (HTTP {status})"),
             ),
         }
     }

@@ -33,7 +33,7 @@ impl CreationRequests<'_> {
         match answer.status {
             200..=299 => Ok(true),
             404 => Ok(false),
-            _ => Err(self.refused(&answer, "does not show the repository")),
+            _ => Err(self.refused(&answer, "refused to show the repository")),
         }
     }
 
@@ -65,7 +65,7 @@ impl CreationRequests<'_> {
         };
         let answer = self.send(&call)?;
         if !answer.is_ok() {
-            return Err(self.refused(&answer, "does not make the repository"));
+            return Err(self.refused(&answer, "refused to create the repository"));
         }
         if forge != Forge::Gitea {
             return Ok(true);
@@ -87,7 +87,7 @@ impl CreationRequests<'_> {
         }
         let answer = self.send(&Call::get(self.address.below("user")))?;
         if !answer.is_ok() {
-            return Err(self.refused(&answer, "does not show the token's user"));
+            return Err(self.refused(&answer, "refused to show the token's user"));
         }
         let user = answer.json();
         let is_own = user["login"]
@@ -108,7 +108,7 @@ impl CreationRequests<'_> {
         let answer = self.send(&Call::get(url))?;
         match answer.json().get("id") {
             Some(id) if answer.is_ok() => Ok(id.clone()),
-            _ => Err(self.refused(&answer, "does not show the group or user of the mirror")),
+            _ => Err(self.refused(&answer, "refused to show the group or user of the mirror")),
         }
     }
 
@@ -138,9 +138,9 @@ impl CreationRequests<'_> {
             }
             409 | 422 => error(
                 ErrorKind::Rejected,
-                "check the name: a repository that the token may not see can have it already",
+                "choose another name: a repository that the token may not see may already have this one",
             ),
-            _ => error(ErrorKind::Rejected, "make the repository on the website of the forge"),
+            _ => error(ErrorKind::Rejected, "create the repository on the website of the forge"),
         }
     }
 }

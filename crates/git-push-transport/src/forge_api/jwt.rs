@@ -43,14 +43,14 @@ fn signature(app: &GithubApp, message: &[u8]) -> Result<Vec<u8>, Error> {
     };
     let unusable = |why: &str| {
         Error::new(ErrorKind::Misconfigured, format!("{place} cannot be used: {why}"))
-            .with_hint("download a private key from the App's page, and set it as it is")
+            .with_hint("download a private key from the App's page, and use it unchanged")
     };
     let pem: SecretSlice<u8> = match &app.key {
         AppKey::File(path) => read_secret(path, KEY, "private key")?.into(),
         AppKey::Pem(pem) => pem.expose_secret().as_bytes().to_vec().into(),
     };
     let key = PrivateKeyDer::from_pem_slice(pem.expose_secret())
-        .map_err(|_| unusable("there is no private key in PEM format in it"))?;
+        .map_err(|_| unusable("it contains no private key in PEM format"))?;
     let key = rustls::crypto::ring::sign::any_supported_type(&key).ok();
     let signer = key.and_then(|key| key.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]));
     let signer = signer.ok_or_else(|| unusable("it is not an RSA key of 2048 bits or more"))?;

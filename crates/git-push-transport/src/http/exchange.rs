@@ -190,7 +190,7 @@ impl Exchange {
         if let Some(location) = redirection(&response) {
             let to = base.resolved(&location).map(|url| format!(" to {url}"));
             let to = to.unwrap_or_default();
-            let what = format!("the server redirects a POST{to}, which is not followed");
+            let what = format!("the server redirects a POST{to}, and such redirects are not followed");
             return Err(Error::new(ErrorKind::Misconfigured, what)
                 .with_hint("set the remote's URL to the current URL of the repository"));
         }

@@ -77,7 +77,7 @@ pub(super) fn refused(status: u16, text: &str, retry_after: Option<Duration>, ef
             .with_remedy(Remedy::SmallerPack),
         503 => effect.error(ErrorKind::Transient, what("the server asks to retry later")),
         413 => Error::new(ErrorKind::Rejected, what("the push is larger than the server accepts"))
-            .with_hint("push fewer commits at once, or have the server's limit raised")
+            .with_hint("push fewer commits at once, or raise the server's limit")
             .with_remedy(Remedy::SmallerPack),
         // It did not read the body, whose length was not announced (RFC 9112, section 6).
         411 | 501 => {
@@ -109,7 +109,7 @@ pub(super) fn not_git(content_type: Option<&str>, effect: Effect) -> Error {
         ),
         Some("text/plain") => (
             "the server offers the repository as plain files only (git's dumb protocol)".to_owned(),
-            "have the server run git http-backend",
+            "serve the repository with git http-backend",
         ),
         Some(other) => (
             format!("the server answers with `{other}` instead of Git's protocol"),
@@ -137,7 +137,7 @@ fn unauthorized(what: impl Fn(&str) -> String, proof: Proof) -> Error {
             "set the remote's URL to the current URL of the repository",
         ),
         Proof::Absent => (
-            "the server asks for credentials, and there are none",
+            "the server requires credentials, but there are none",
             "set GITHUB_PAT to a token, or add a password to .netrc or to a credential.helper of git",
         ),
     };

@@ -159,7 +159,7 @@ impl<'a> Policy<'a> {
 
     fn refused_delete(&mut self, command: &Command) -> Option<String> {
         if command.old.is_null() && self.names.contains(&command.name) {
-            return Some("it exists by now".into());
+            return Some("it already exists".into());
         }
         let is_branch = command.name.starts_with(b"refs/heads/");
         if is_branch && self.is_set("receive.denyDeletes") {

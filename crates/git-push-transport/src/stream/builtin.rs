@@ -257,7 +257,7 @@ fn refusal(trust: &Trust, host: &str, key: &PublicKey) -> Option<(String, bool)>
     let shown = format!("{} {}", key.algorithm().as_str(), key.fingerprint(HashAlg::Sha256));
     let (why, has_changed) = match trust {
         Trust::Known => return None,
-        Trust::Unknown => (format!("no such key of {host} is known"), false),
+        Trust::Unknown => (format!("this host key of {host} is not known"), false),
         Trust::Changed(place) => (format!("the key of {host} has changed; {place} has another one"), true),
         Trust::Revoked(place) => (format!("{place} revokes this key of {host}"), true),
         Trust::Authority(place) => (

@@ -71,7 +71,7 @@ impl Ssh {
                 Variant::OpenSsh => "-p",
                 Variant::Plink | Variant::TortoisePlink => "-P",
                 Variant::Simple => {
-                    let what = "the configured ssh program takes no port, but the URL has one";
+                    let what = "the configured ssh program accepts no port, but the URL has one";
                     return Err(Error::new(ErrorKind::Misconfigured, what)
                         .with_hint("set ssh.variant or GIT_SSH_VARIANT to the kind of the program"));
                 }

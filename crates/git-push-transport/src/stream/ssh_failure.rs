@@ -70,7 +70,7 @@ pub(super) fn ended(client: &str, ending: &Ending, words: &str) -> Option<Error>
             ErrorKind::Misconfigured,
             format!("the server could not serve the repository ({status}){says}"),
         ),
-        Ending::Lost => (ErrorKind::Transient, format!("{client} was ended{says}")),
+        Ending::Lost => (ErrorKind::Transient, format!("{client} was terminated{says}")),
     };
     Some(Error::new(kind, what).with_hint(HINT))
 }

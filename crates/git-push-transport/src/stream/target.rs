@@ -22,8 +22,10 @@ impl Target {
     pub(super) fn new(url: &gix::Url, receive_pack: Option<OsString>) -> Result<Self, Error> {
         let misconfigured = |what: String| Error::new(ErrorKind::Misconfigured, what).with_hint("correct the URL");
         if url.password().is_some() {
-            return Err(misconfigured("ssh takes no password, but the URL contains one".into())
-                .with_hint("remove the password from the URL, and use a key"));
+            return Err(
+                misconfigured("ssh accepts no password, but the URL contains one".into())
+                    .with_hint("remove the password from the URL, and use a key"),
+            );
         }
         // An option instead of a host could run any program.
         let host = url.host().unwrap_or_default();

@@ -9,7 +9,7 @@ use git_push::{Error, ErrorKind};
 
 /// Connects to the first address of `host` that answers within `timeout`.
 pub(super) fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name cannot be resolved");
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, timeout) {
             Ok(stream) => return Ok(stream),

@@ -24,7 +24,7 @@ pub(super) fn lost(error: &ureq::Error, settings: &Settings) -> Error {
             format!("could not connect within {:?}", settings.connect_timeout)
         }
         ureq::Error::Timeout(_) => format!("the server was silent for {:?}", settings.idle_timeout),
-        ureq::Error::HostNotFound => "the host name has no address".into(),
+        ureq::Error::HostNotFound => "the host name cannot be resolved".into(),
         ureq::Error::Io(error) => connection_failure(error),
         ureq::Error::Protocol(error) => format!("the server's answer is not HTTP: {error}"),
         ureq::Error::BodyExceedsLimit(limit) => {
@@ -65,7 +65,7 @@ fn tls(error: &rustls::Error) -> Error {
 fn untrusted(why: &CertificateError) -> String {
     match why {
         CertificateError::UnknownIssuer => "its issuer is unknown".into(),
-        CertificateError::BadSignature => "its signature is wrong".into(),
+        CertificateError::BadSignature => "its signature is invalid".into(),
         CertificateError::BadEncoding => "it is not encoded correctly".into(),
         CertificateError::Revoked => "it is revoked".into(),
         CertificateError::Other(other) if is_authority_as_server(other) => {

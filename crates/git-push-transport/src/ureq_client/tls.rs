@@ -62,7 +62,7 @@ pub(super) fn client_certificate(config: &HttpConfig) -> Result<Option<ClientCer
         }
     }
     if chain.is_empty() {
-        let why = "there is no certificate in PEM format in it";
+        let why = "it contains no certificate in PEM format";
         return Err(unusable(certificate, "http.sslCert", why));
     }
     let keys = pem(key, "http.sslKey")?.into_iter();
@@ -70,7 +70,7 @@ pub(super) fn client_certificate(config: &HttpConfig) -> Result<Option<ClientCer
         PemItem::PrivateKey(key) => Some(key),
         _ => None,
     });
-    let why = "there is no key in PEM format in it, or the key is encrypted";
+    let why = "it contains no key in PEM format, or the key is encrypted";
     let found = keys.next().ok_or_else(|| unusable(key, "http.sslKey", why))?;
     Ok(Some(ClientCert::new_with_certs(&chain, found)))
 }

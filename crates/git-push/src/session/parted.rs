@@ -369,7 +369,7 @@ impl<'p, 'a> Parted<'p, 'a> {
                 }
                 Verdict::Rejected(reason) => {
                     let what = format!("the server rejected {name}, a temporary ref of a push in parts: {reason}");
-                    let hint = format!("have the server accept refs below {}", self.parts.namespace);
+                    let hint = format!("configure the server to accept refs below {}", self.parts.namespace);
                     Error::new(ErrorKind::Rejected, what).with_hint(hint)
                 }
                 Verdict::Unknown => {

@@ -15,11 +15,13 @@ pub fn check(ahead: i64) -> Check {
     let place = if ahead > 0 { "ahead of" } else { "behind" };
     let difference = age(ahead.unsigned_abs());
     let found = format!(
-        "the clock of this machine is {difference} {place} the mirror's: times of entries and ends of tokens are wrong, and \
-         GitHub refuses an App"
+        "the clock of this machine is {difference} {place} the mirror's: entries have wrong times, the end of a token \
+         is misjudged, and GitHub refuses tokens of an App"
     );
-    Check::new(Name::Clock, Verdict::Warning, found)
-        .hint("set the clock by the network: `timedatectl set-ntp true`, or install chrony; if this clock is right, the mirror's is wrong")
+    Check::new(Name::Clock, Verdict::Warning, found).hint(
+        "synchronize the clock: `timedatectl set-ntp true`, or install chrony; if this clock is right, correct \
+         the mirror's",
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Commands in hints. Each is in backquotes, and can be run as it is.
 use std::path::Path;
 
+pub(in crate::cli) use crate::cli::shell::quoted;
+
 /// Commands for one repository.
 #[derive(Debug, Clone)]
 pub struct Commands {
@@ -38,6 +40,15 @@ impl Commands {
         )
     }
 
+    /// Returns a command that changes a file of git's configuration. It runs as the owner of the repository if the file is
+    /// in there.
+    pub fn config_file(&self, file: &Path, arguments: &str) -> String {
+        let is_ours = file.starts_with(&self.git_dir);
+        let prefix = if is_ours { self.as_owner.as_str() } else { "" };
+        let file = quoted(&file.display().to_string());
+        format!("`{prefix}git config -f {file} {arguments}`")
+    }
+
     /// Returns the command that removes a key of the repository's configuration.
     pub fn unset(&self, key: &str) -> String {
         format!(
@@ -63,16 +74,6 @@ impl Commands {
     }
 }
 
-/// Returns a text as one word for the shell.
-pub fn quoted(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%=".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,7 +85,15 @@ mod tests {
             commands.set("core.fsync", "committed"),
             "`runuser -u git -- git config -f '/srv/a b.git/config' core.fsync committed`"
         );
+        for (file, expected) in [
+            (
+                "/srv/a b.git/config",
+                "`runuser -u git -- git config -f '/srv/a b.git/config' --edit`",
+            ),
+            ("/etc/gitconfig", "`git config -f /etc/gitconfig --edit`"),
+        ] {
+            assert_eq!(commands.config_file(Path::new(file), "--edit"), expected);
+        }
         assert_eq!(commands.mirror("run"), "`stargate-mirror run --repo '/srv/a b.git'`");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }

@@ -1,4 +1,6 @@
 //! File systems of a repository: local, writable, and with room for pushes.
+//!
+//! `git gc` in the hints keeps unreachable objects, because a pending entry can name one.
 use super::{
     check::{Check, Name, Verdict},
     commands::{Commands, quoted},
@@ -75,8 +77,8 @@ fn network(facts: &DiskFacts, commands: &Commands) -> Option<Check> {
 fn read_only(facts: &DiskFacts) -> Option<Check> {
     let folder = &facts.folder;
     let hint = format!(
-        "look for the reason in `dmesg` (a disk error makes the kernel do that), then run `mount -o remount,rw \"$(findmnt -no \
-         TARGET --target {})\"`",
+        "look for the reason in `dmesg` (the kernel does this after a disk error), then run `mount -o \
+         remount,rw \"$(findmnt -no TARGET --target {})\"`",
         quoted(folder)
     );
     let found = format!("{folder} is on a file system that is mounted read-only: pushes are rejected");
@@ -91,9 +93,9 @@ fn bytes(facts: &DiskFacts, commands: &Commands) -> Option<Check> {
     let verdict = verdict(free < FEW_BYTES, is_short)?;
     let found = format!("only {} are free at {}", shown_bytes(free), facts.folder);
     let hint = format!(
-        "find what takes the space with `du -xh -d 2 {}`, and free some; {} packs the objects",
+        "find large folders with `du -xh -d 2 {}`, and free space; {} packs the objects",
         quoted(commands.repository()),
-        commands.git("gc")
+        commands.git("gc --no-prune")
     );
     Some(Check::new(Name::Disk, verdict, found).hint(hint))
 }
@@ -103,7 +105,7 @@ fn files(facts: &DiskFacts, commands: &Commands) -> Option<Check> {
     let is_short = free < SHORT_FILES && free < all / SMALL_PART;
     let verdict = verdict(free < FEW_FILES, is_short).filter(|_| all > 0)?;
     let found = format!("only {free} inodes are free at {}", facts.folder);
-    let hint = format!("pack loose objects and refs: {}", commands.git("gc"));
+    let hint = format!("pack loose objects and refs: {}", commands.git("gc --no-prune"));
     Some(Check::new(Name::Disk, verdict, found).hint(hint))
 }
 
@@ -171,7 +173,7 @@ mod tests {
                 |facts| facts.free_bytes = 5 << 20,
                 Verdict::Problem,
                 "only 5 MiB",
-                " gc`",
+                " gc --no-prune`",
             ),
             (
                 |facts| facts.free_bytes = 900 << 20,
@@ -186,12 +188,17 @@ mod tests {
                 "600 MiB free",
                 "",
             ),
-            (|facts| facts.free_files = 7, Verdict::Problem, "only 7 inodes", " gc`"),
+            (
+                |facts| facts.free_files = 7,
+                Verdict::Problem,
+                "only 7 inodes",
+                " gc --no-prune`",
+            ),
             (
                 |facts| facts.free_files = 9_000,
                 Verdict::Warning,
                 "only 9000 inodes",
-                " gc`",
+                " gc --no-prune`",
             ),
             // btrfs has no limit.
             (

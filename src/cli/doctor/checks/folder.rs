@@ -1,5 +1,7 @@
 //! Ownership of the folder `.stargate`: the owner of the repository, as whom git runs the hooks, and the worker must both
 //! be able to write there.
+use std::fmt;
+
 use super::{
     check::{Check, Name, Verdict},
     commands::{Commands, quoted},
@@ -17,8 +19,24 @@ const OTHERS_WRITE: u32 = 0o002;
 pub struct User {
     /// Number.
     pub id: u32,
-    /// Name, else the number in words.
-    pub name: String,
+    /// Name, if the system knows one.
+    pub name: Option<String>,
+}
+
+impl User {
+    /// Returns the name, else the number, as `chown` takes it.
+    fn word(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.id.to_string())
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => f.write_str(name),
+            None => write!(f, "uid {}", self.id),
+        }
+    }
 }
 
 /// A file or folder below `.stargate`.
@@ -65,11 +83,13 @@ fn this_user(facts: &FolderFacts, commands: &Commands) -> Option<Check> {
     if this.id == 0 || this.id == owner.id || facts.is_shared {
         return None;
     }
-    let (repository, owner, this) = (commands.repository(), &owner.name, &this.name);
+    let repository = commands.repository();
     let found =
         format!("this runs as {this}, but {repository} belongs to {owner}: neither can write to files of the other");
+    let folder = quoted(repository);
     let hint = format!(
-        "run the worker as {owner}, or share the repository: {}",
+        "run the worker as {owner}; or share the repository with its group, as {owner}: {}, `chmod -R g+rwX {folder}` and \
+         `find {folder} -type d -exec chmod g+s {{}} +`",
         commands.set("core.sharedRepository", "group")
     );
     Some(Check::new(Name::Owner, Verdict::Problem, found).hint(hint))
@@ -80,31 +100,35 @@ fn files(facts: &FolderFacts, commands: &Commands) -> Option<Check> {
     let of_other = |file: &&&OwnedFile| file.user.id != facts.owner.id;
     let of_worker = closed.iter().filter(of_other).find(|file| file.is_of_worker);
     let first = of_worker.or(closed.first())?;
-    let (owner, folder) = (&facts.owner.name, commands.path(".stargate"));
+    let (owner, folder) = (&facts.owner, commands.path(".stargate"));
     let others = match closed.len() - 1 {
         0 => String::new(),
         others => format!(" (and {others} more)"),
     };
-    let (path, user) = (&first.path, &first.user.name);
-    let chown = format!("`chown -R {} {folder}`", quoted(owner));
+    let (path, user) = (&first.path, &first.user);
+    let chown = format!("`chown -R {} {folder}`", quoted(&owner.word()));
     let (found, hint) = if of_worker.is_some() {
         (
             format!(
-                "the worker has run as {user}, to whom {path} belongs{others}, but {owner} owns the repository: pushes by {owner} are rejected"
+                "the worker has run as {user}, which owns {path}{others}, but {owner} owns the repository: pushes by {owner} are \
+                 rejected"
             ),
-            format!("run the worker as {owner} (User= in its unit, or the crontab of {owner}), after {chown}"),
+            format!(
+                "as root, run {chown}; then run the worker as {owner} (User= in its unit, or the crontab of {owner})"
+            ),
         )
     } else if closed.iter().any(|file| of_other(&file)) {
         (
             format!(
-                "{path} belongs to {user}{others}, and {owner}, the owner of the repository, cannot write to it: pushes are rejected"
+                "the owner of the repository ({owner}) cannot write to {path}{others}, which belongs to {user}: pushes are \
+                 rejected"
             ),
             format!("as root, run {chown}"),
         )
     } else {
         (
             format!(
-                "{path} (mode {:04o}){others} cannot be written to by {owner}, the owner of the repository: pushes are rejected",
+                "the owner of the repository ({owner}) cannot write to {path} (mode {:04o}){others}: pushes are rejected",
                 first.mode
             ),
             format!("run `chmod -R u+rwX {folder}`"),
@@ -134,7 +158,10 @@ mod tests {
     use super::*;
 
     fn user(id: u32, name: &str) -> User {
-        User { id, name: name.into() }
+        User {
+            id,
+            name: Some(name.into()),
+        }
     }
 
     fn file(path: &str, user: User, mode: u32) -> OwnedFile {
@@ -170,11 +197,11 @@ mod tests {
             (
                 file(".stargate/worker.json", user(33, "www-data"), 0o644),
                 "the worker has run as www-data",
-                "run the worker as git",
+                "`chown -R git /r.git/.stargate`; then run the worker as git",
             ),
             (
                 file(".stargate/mirror-journal.ndjson", user(0, "root"), 0o644),
-                ".stargate/mirror-journal.ndjson belongs to root",
+                "cannot write to .stargate/mirror-journal.ndjson, which belongs to root",
                 "`chown -R git /r.git/.stargate`",
             ),
             (
@@ -218,8 +245,26 @@ mod tests {
             check
                 .hint
                 .as_ref()
-                .is_some_and(|hint| hint.contains("core.sharedRepository group`")),
+                .is_some_and(|hint| hint.contains("core.sharedRepository group`, `chmod -R g+rwX /r.git`")),
             "{check:?}"
         );
+    }
+
+    #[test]
+    fn an_owner_without_a_name_is_a_number() {
+        let nameless = |id| User { id, name: None };
+        let facts = FolderFacts {
+            owner: nameless(54321),
+            group: 54321,
+            this: nameless(0),
+            is_shared: false,
+            files: vec![file(".stargate", nameless(54322), 0o755)],
+        };
+        let [check] = &checks(&facts, &Commands::new("", Path::new("/r.git")))[..] else {
+            panic!("one check")
+        };
+        assert!(check.found.contains("belongs to uid 54322"), "{check:?}");
+        let chown = "as root, run `chown -R 54321 /r.git/.stargate`";
+        assert_eq!(check.hint.as_deref(), Some(chown), "{check:?}");
     }
 }

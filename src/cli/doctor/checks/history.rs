@@ -1,7 +1,11 @@
 //! The whole history: `run` fetches nothing, and stops at the first object that is missing.
+//!
+//! The commands in the hints change no ref: `--refmap=` switches off `remote.<name>.fetch`, which in a repository that was
+//! made by `git clone --mirror` would reset every ref, accepted pushes included. `git prune` keeps unreachable objects,
+//! because a pending entry can name one.
 use super::{
     check::{Check, Name, Verdict},
-    commands::Commands,
+    commands::{Commands, quoted},
 };
 use crate::cli::output::counted;
 
@@ -32,7 +36,7 @@ pub fn checks(facts: &HistoryFacts, commands: &Commands) -> Vec<Check> {
     let found = [
         (facts.shallow > 0).then(|| shallow(facts, commands)),
         facts.missing.as_ref().map(|missing| unreachable(missing, commands)),
-        facts.promisor.as_ref().map(|remote| partial(remote)),
+        facts.promisor.as_ref().map(|remote| partial(remote, commands)),
     ];
     found.into_iter().flatten().collect()
 }
@@ -40,42 +44,54 @@ pub fn checks(facts: &HistoryFacts, commands: &Commands) -> Vec<Check> {
 fn shallow(facts: &HistoryFacts, commands: &Commands) -> Check {
     let commits = counted(facts.shallow, "commit");
     if !facts.reaches_shallow {
-        let found = format!("the repository is shallow at {commits}, which no mirrored ref reaches");
+        let found = format!("the list of shallow commits has {commits} that no mirrored ref reaches");
         let hint = format!(
-            "if no other ref needs them, run {}, which forgets them",
-            commands.git("prune")
+            "if no other ref needs them, run {} to remove them from the list; it deletes no objects",
+            commands.git("prune --expire=never")
         );
         return Check::new(Name::History, Verdict::Warning, found).hint(hint);
     }
     let found = format!(
-        "the repository is shallow: the parents of {commits} are missing; if the mirror lacks them, too, `run` reports the ref \
-         as misconfigured and exits with 4; if the mirror is behind them, the ref is diverged and stays unchanged"
+        "the repository is shallow: the parents of {commits} are missing; if the mirror also lacks them, `run` \
+         reports the ref as misconfigured and exits with 4; if the mirror is behind them, the ref is diverged and stays unchanged"
     );
-    Check::new(Name::History, Verdict::Problem, found)
-        .hint("run `git fetch --unshallow <remote>` with a remote that has the whole history")
+    let hint = format!(
+        "run {} with a remote that has the whole history",
+        commands.git("fetch --unshallow --refmap= REMOTE HEAD")
+    );
+    Check::new(Name::History, Verdict::Problem, found).hint(hint)
 }
 
 fn unreachable(missing: &MissingParent, commands: &Commands) -> Check {
     let MissingParent { name, parent } = missing;
     let found = format!(
-        "the history of {name} ends early: the commit {parent} is missing, and the repository is not said to be shallow there; \
-         `run` reports the ref as broken and exits with 5"
+        "the history of {name} is incomplete: commit {parent} is missing, and the repository is not shallow there; `run` \
+         reports the ref as broken and exits with 5"
     );
-    let hint = format!(
-        "run {} with a remote that has the whole history",
-        commands.git("fetch --refetch <remote>")
-    );
+    let fetch = format!("fetch --refetch --no-tags --refmap= REMOTE {parent}");
+    let hint = format!("run {} with a remote that has this commit", commands.git(&fetch));
     Check::new(Name::History, Verdict::Problem, found).hint(hint)
 }
 
-fn partial(remote: &str) -> Check {
+fn partial(remote: &str, commands: &Commands) -> Check {
     let found = format!(
-        "the repository is a partial clone of {remote}: `run` fetches no missing object; it reports a ref that needs one as \
+        "the repository is a partial clone of {remote}: `run` fetches no missing objects; it reports a ref that needs one as \
          misconfigured and exits with 4"
     );
+    let missing = commands.git("rev-list --objects --all --missing=print");
+    let fetch = commands.git(&format!(
+        "fetch --no-filter --no-tags --refmap= --stdin {}",
+        quoted(remote)
+    ));
     let hint = format!(
-        "run `git fetch --refetch --no-filter {remote}`, then `git config --unset remote.{remote}.promisor`, and \
-         `git config --unset extensions.partialClone` if it is set"
+        "fetch the missing objects with `{} | sed -n 's/^?//p' | {}`, then run {}, and {} if it is set",
+        missing.trim_matches('`'),
+        fetch.trim_matches('`'),
+        commands.git(&format!(
+            "config --unset {}",
+            quoted(&format!("remote.{remote}.promisor"))
+        )),
+        commands.git("config --unset extensions.partialClone")
     );
     Check::new(Name::History, Verdict::Problem, found).hint(hint)
 }

@@ -123,7 +123,7 @@ fn foreign(facts: &HookFacts<'_>, commands: &Commands) -> Check {
 
 fn version(facts: &HookFacts<'_>, commands: &Commands) -> Option<Check> {
     let program = facts.other_version.as_ref()?;
-    let found = format!("{} is of another version than {program}", facts.path);
+    let found = format!("{} is not the same version as {program}", facts.path);
     let hint = format!("run {}", commands.mirror("install"));
     Some(Check::new(Name::Hook, Verdict::Warning, found).hint(hint))
 }
@@ -155,7 +155,10 @@ fn chain(facts: &HookFacts<'_>, commands: &Commands) -> Option<Check> {
         }
         Chain::Dangling(path) => {
             let path = path.display().to_string();
-            let found = format!("the hook that {} ran first is gone: {path} leads nowhere", facts.name);
+            let found = format!(
+                "the hook that {} ran first is gone: {path} is a dangling link",
+                facts.name
+            );
             (
                 found,
                 format!("put it back, or run `rm {}` if it is not needed", quoted(&path)),

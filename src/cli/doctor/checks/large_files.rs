@@ -32,7 +32,7 @@ pub fn check(files: &[LargeFile], repository: &str) -> Option<Check> {
         more => format!(", and {more} more"),
     };
     let found = format!(
-        "GitHub takes files of at most 100 MiB, and pending commits have {shown}{more}: their refs are rejected"
+        "GitHub rejects files of more than 100 MiB, and pending commits contain {shown}{more}: their refs are rejected"
     );
     let hint = format!(
         "rewrite the commits in a clone of {repository}, and push them again with --force: `git lfs migrate import --everything \

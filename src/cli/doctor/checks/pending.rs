@@ -20,7 +20,7 @@ pub fn checks(groups: &[GroupStatus], commands: &Commands) -> Vec<Check> {
     let mut checks: Vec<Check> = shown.map(|(group, reason)| check(group, reason, commands)).collect();
     let more = failed.len().saturating_sub(MAX_GROUPS) as u64;
     if more > 0 {
-        let found = format!("{} failed, too", counted(more, "more group"));
+        let found = format!("{} failed", counted(more, "more group"));
         let hint = format!("run {} to see them", commands.mirror("status"));
         checks.push(Check::new(Name::Pending, Verdict::Warning, found).hint(hint));
     }
@@ -39,7 +39,7 @@ fn check(group: &GroupStatus, reason: &str, commands: &Commands) -> Check {
     } else {
         Verdict::Problem
     };
-    let advice = group.advice.as_deref().unwrap_or("change what the reason names");
+    let advice = group.advice.as_deref().unwrap_or("correct what the reason names");
     let hint = format!("{advice}; then run {}", commands.mirror("run"));
     Check::new(Name::Pending, verdict, found).hint(hint)
 }
@@ -92,6 +92,6 @@ mod tests {
             .map(|number| group(&number.to_string(), Some("no"), &[]))
             .collect();
         let checks = checks(&many, &commands);
-        assert_eq!((checks.len(), &checks[10].found[..]), (11, "3 more groups failed, too"));
+        assert_eq!((checks.len(), &checks[10].found[..]), (11, "3 more groups failed"));
     }
 }

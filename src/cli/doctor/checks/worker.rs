@@ -1,7 +1,7 @@
 //! The worker: whether cycles are made, and with the settings that they need.
 use super::{
     check::{Check, Name, Verdict},
-    commands::Commands,
+    commands::{Commands, quoted},
 };
 use crate::cli::output::counted;
 
@@ -36,7 +36,7 @@ pub fn checks(facts: &WorkerFacts, commands: &Commands) -> Vec<Check> {
         (Some(_), Some(missing)) => {
             let found = format!("the worker's last cycle pushed nothing: {missing}{pending}");
             Check::new(Name::Worker, bad, found).hint(format!(
-                "give the worker the setting, in its unit (Environment=) or in the line of its crontab, which need not have the \
+                "set it in the worker's unit (Environment=) or crontab, because the worker does not have the \
                  environment of this shell; then run {}",
                 commands.mirror("run")
             ))
@@ -58,14 +58,17 @@ pub fn checks(facts: &WorkerFacts, commands: &Commands) -> Vec<Check> {
 fn unreadable(facts: &WorkerFacts) -> Option<Check> {
     let (file, why) = facts.unreadable.as_ref()?;
     let found = format!("the worker's memory cannot be read: {why}");
-    let hint = format!("remove it with `rm {file}`; the next cycle asks the mirror instead");
+    let hint = format!(
+        "remove it with `rm {}`; the next cycle asks the mirror instead",
+        quoted(file)
+    );
     Some(Check::new(Name::Worker, Verdict::Warning, found).hint(hint))
 }
 
 fn start(commands: &Commands) -> String {
     format!(
-        "run {} now; then look why the unit or cron has stopped (`systemctl status stargate-mirror`, `crontab -l`), and start \
-         it again",
+        "run {} now; then find out why the unit or cron has stopped (`systemctl status stargate-mirror`, `crontab \
+         -l`), and start it again",
         commands.mirror("run")
     )
 }

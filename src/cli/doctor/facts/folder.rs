@@ -36,7 +36,7 @@ pub fn read(git_dir: &Path, config: &gix::config::File) -> io::Result<FolderFact
 fn user(id: u32) -> User {
     User {
         id,
-        name: user_name(id).unwrap_or_else(|| format!("uid {id}")),
+        name: user_name(id),
     }
 }
 
