@@ -363,10 +363,21 @@ fn a_graph_is_not_opened_for_a_short_walk() {
     assert!(far.unwrap(), "the graph is opened on the way");
 }
 
+/// Returns the path of a pack.
+fn pack_of(repository: &Path) -> PathBuf {
+    let files = fs::read_dir(repository.join("objects/pack")).unwrap();
+    let mut files = files.map(|entry| entry.unwrap().path());
+    files
+        .find(|path| path.extension().is_some_and(|end| end == "pack"))
+        .unwrap()
+}
+
 #[test]
 fn an_index_of_many_packs_that_is_damaged_or_has_lost_a_pack_selects_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source.git");
+    // A pack that does not have the tip.
+    let mut oldest = None;
     let mut parents = Vec::new();
     let repository = history::repository(&path, "sha1");
     for round in 0..3u32 {
@@ -378,6 +389,7 @@ fn an_index_of_many_packs_that_is_damaged_or_has_lost_a_pack_selects_nothing() {
         let tip = commit(&repository, editor.write().unwrap().detach(), &parents, round);
         point(&repository, "refs/heads/main", tip);
         git(&path, &["repack", "-dq"], None);
+        oldest.get_or_insert_with(|| pack_of(&path));
         parents = vec![tip];
     }
     git(&path, &["multi-pack-index", "write", "--bitmap"], None);
@@ -397,11 +409,7 @@ fn an_index_of_many_packs_that_is_damaged_or_has_lost_a_pack_selects_nothing() {
     assert_eq!(selected(), None);
     replace(&index, &whole);
     assert_eq!(selected(), Some(9));
-    let packs = fs::read_dir(path.join("objects/pack")).unwrap();
-    let mut packs = packs.map(|entry| entry.unwrap().path());
-    let pack = packs
-        .find(|path| path.extension().is_some_and(|end| end == "pack"))
-        .unwrap();
+    let pack = oldest.unwrap();
     fs::rename(&pack, pack.with_extension("gone")).unwrap();
     assert_eq!(selected(), None);
 }

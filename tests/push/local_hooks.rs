@@ -357,7 +357,8 @@ fn a_command_connects_only_if_configuration_allows_it() {
         (stderr(&pushed), refs(&folder.path().join("remote.git")))
     });
     assert_eq!(ours.1, expected.1, "{}", ours.0);
-    assert_eq!(ours.0, expected.0);
+    // The rest of the command may have secrets.
+    assert_eq!(ours.0, expected.0.replace(url, "ext::git …"));
 }
 
 /// Programs of others get no secret, whatever starts them: hooks of a path, its `receive-pack`, an `ext::` command, ssh.

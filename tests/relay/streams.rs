@@ -241,7 +241,7 @@ fn a_slow_listener_is_dropped_and_resumes_while_others_get_everything() {
     let client = writer.join().expect("a writer");
     assert_eq!(client.all("f"), all);
 
-    relay.until("reads nothing");
+    relay.until("stopped reading");
 
     let mut got = Vec::new();
     let ended = loop {

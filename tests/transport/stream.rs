@@ -352,7 +352,7 @@ fn a_program_that_misbehaves_has_a_clear_outcome() {
             "git-receive-pack: not found",
         ),
         ("exit 0".into(), Transient, "ends too early"),
-        ("kill -9 $$".into(), Transient, "was ended"),
+        ("kill -9 $$".into(), Transient, "was terminated"),
         (advertising("exec sleep 600"), Uncertain, "silent for 1s"),
         (
             advertising("exec 3<&0; cat <&3 >/dev/null & exec >&-; wait; echo 'connection lost' >&2; exit 255"),

@@ -335,7 +335,7 @@ mod tests {
             "carrier|-batch|-P|22|host|git-upload-pack '/r'"
         );
         let error = told("simple").expect_err("no port");
-        assert!(error.to_string().contains("takes no port"), "{error}");
+        assert!(error.to_string().contains("accepts no port"), "{error}");
         assert_eq!(
             words("host:r", variant("simple"), true).expect("no port"),
             "carrier|host|git-upload-pack 'r'"
