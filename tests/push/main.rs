@@ -12,6 +12,7 @@ mod history;
 mod interrupt;
 mod local;
 mod local_deploy;
+mod local_deploy_failures;
 mod local_fsck;
 mod local_hooks;
 mod local_programs;

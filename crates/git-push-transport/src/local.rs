@@ -26,6 +26,7 @@ mod fsck;
 mod hidden;
 mod hooks;
 mod incoming;
+mod index_lock;
 mod lending;
 mod migration;
 mod ownership;
@@ -217,7 +218,7 @@ impl Local {
         let has_pack = pack.is_some();
         let received = pack.map(|pack| self.receive(pack, &incoming)).transpose()?.flatten();
         let checked = self.check(&request.commands, &incoming, hooks)?;
-        let execution = Execution::new(self, request, hooks, &checked.disconnected);
+        let execution = Execution::new(self, request, hooks, &checked.disconnected, &incoming);
         if checked.refusal.is_some() {
             return Ok(Outcome {
                 verdicts: execution.refused("unpacker error"),
