@@ -14,6 +14,7 @@ mod local;
 mod local_deploy;
 mod local_deploy_failures;
 mod local_fsck;
+mod local_fsck_existing;
 mod local_hooks;
 mod local_programs;
 mod local_tables;
