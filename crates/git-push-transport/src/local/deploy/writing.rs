@@ -6,7 +6,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{self, Write},
-    path::Path,
+    path::{Component, Path},
 };
 
 use bstr::{BStr, ByteSlice};
@@ -44,6 +44,7 @@ impl Folder<'_> {
 
     /// Writes a file, and removes files of `gone` that are in its way.
     fn write(&self, path: &BStr, leaf: Leaf, content: &[u8], gone: &BTreeSet<&BStr>) -> io::Result<()> {
+        stays_inside(path)?;
         let mut parent = self.root.to_owned();
         for above in folders(path) {
             if gone.contains(above) {
@@ -88,6 +89,7 @@ impl Folder<'_> {
 
     /// Removes a file, unless it has gone already. One behind a link is none of the work tree.
     fn remove(&self, path: &BStr) -> io::Result<()> {
+        stays_inside(path)?;
         if self.has_link_above(path) || self.look(path)?.is_none_or(|kind| kind.is_dir()) {
             return Ok(());
         }
@@ -122,6 +124,17 @@ impl Folder<'_> {
     }
 }
 
+/// Returns an error for a path that leaves the work tree by its names. All were checked before.
+fn stays_inside(path: &BStr) -> io::Result<()> {
+    let path = path.to_path_lossy();
+    let mut names = path.components();
+    if names.all(|name| matches!(name, Component::Normal(_))) {
+        Ok(())
+    } else {
+        Err(io::Error::other("it is outside the work tree"))
+    }
+}
+
 /// Removes a folder that has nothing but folders.
 fn remove_empty(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
@@ -138,4 +151,63 @@ fn link(target: &[u8], file: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn link(_: &[u8], _: &Path) -> io::Result<()> {
     Err(io::Error::other("symbolic links are not supported here"))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use gix::index;
+
+    use super::*;
+
+    #[test]
+    fn no_name_and_no_link_leads_out_of_the_work_tree() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("tree");
+        let repository = gix::init(&root).expect("a repository");
+        let blob = repository.write_blob(b"content").expect("a blob").detach();
+        fs::create_dir(folder.path().join("outside")).expect("a folder");
+        let outside = folder.path().join("outside/file");
+        std::os::unix::fs::symlink("../outside", root.join("link")).expect("a link");
+        let interrupt = AtomicBool::new(false);
+        let Ok(tree) = Folder::new(&root, &repository, &interrupt) else {
+            panic!("a work tree");
+        };
+        let leaf = Some(Leaf {
+            mode: entry::Mode::FILE,
+            id: blob,
+        });
+        fs::write(&outside, "content").expect("a file");
+        for (path, is_name) in [("../outside/file", true), (".git/config", true), ("link/file", false)] {
+            let change = |old, new| {
+                let path = path.into();
+                [Change { path, old, new }]
+            };
+            let (removal, writing) = (change(leaf, None), change(None, leaf));
+            assert_eq!(tree.check(&removal, &repository).is_err(), is_name, "{path}");
+            assert!(tree.check(&writing, &repository).is_err(), "{path}");
+            let mut index = index::File::from_state(index::State::new(repository.object_hash()), root.join("index"));
+            index.dangerously_push_entry(
+                entry::Stat::default(),
+                blob,
+                entry::Flags::empty(),
+                entry::Mode::FILE,
+                path.into(),
+            );
+            assert!(tree.refresh(&mut index).is_err(), "{path}");
+            if path.starts_with("..") {
+                assert!(tree.apply(&removal, &repository).is_err());
+            }
+            if path.starts_with("link") {
+                assert_eq!(tree.apply(&removal, &repository), Ok(()), "it is none of the work tree");
+            }
+            if !path.starts_with(".git") {
+                assert!(tree.apply(&writing, &repository).is_err(), "{path}");
+            }
+            assert!(outside.exists());
+        }
+        let names = fs::read_dir(folder.path().join("outside")).expect("a folder");
+        assert_eq!(names.count(), 1, "nothing was written");
+    }
 }
