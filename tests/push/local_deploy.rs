@@ -29,7 +29,7 @@ fn write(folder: &Path, files: &[(&str, &str)]) {
 }
 
 /// A source with two commits, and a clone of the first one with a work tree.
-fn pair(folder: &Path) -> (PathBuf, PathBuf) {
+pub(super) fn pair(folder: &Path) -> (PathBuf, PathBuf) {
     let (source, remote) = (folder.join("source"), folder.join("remote"));
     git(folder, &["init", "-q", "-b", "main", "source"]);
     let commit = |files: &[(&str, &str)], executable: &str| {
@@ -69,7 +69,7 @@ fn pair(folder: &Path) -> (PathBuf, PathBuf) {
 }
 
 /// Returns all files of a work tree with types, modes and contents.
-fn files(folder: &Path, below: &Path) -> Vec<String> {
+pub(super) fn files(folder: &Path, below: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder.join(below)).expect("a folder").flatten() {
         let (path, kind) = (below.join(entry.file_name()), entry.file_type().expect("a type"));

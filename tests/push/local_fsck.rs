@@ -19,22 +19,22 @@ const AUTHOR: &str = "author A <a@example.com> 1700000000 +0000\n";
 const COMMITTER: &str = "committer A <a@example.com> 1700000000 +0000\n";
 
 /// A source with objects, and a destination that checks them.
-struct Case {
-    folder: tempfile::TempDir,
-    blob: String,
-    tree: String,
-    commit: String,
+pub(super) struct Case {
+    pub folder: tempfile::TempDir,
+    pub blob: String,
+    pub tree: String,
+    pub commit: String,
 }
 
 /// What became of a pack.
 #[derive(Debug, PartialEq, Eq)]
-struct Outcome {
-    accepted: bool,
-    lines: Vec<String>,
+pub(super) struct Outcome {
+    pub accepted: bool,
+    pub lines: Vec<String>,
 }
 
 impl Case {
-    fn new(config: &[(&str, &str)]) -> Self {
+    pub fn new(config: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         for name in ["source", "remote", "oracle"] {
             git(folder.path(), &["init", "-q", "--bare", name]);
@@ -61,13 +61,13 @@ impl Case {
     }
 
     /// Writes an object, whatever its content. Returns its id.
-    fn write(&self, kind: &str, content: &[u8]) -> String {
+    pub fn write(&self, kind: &str, content: &[u8]) -> String {
         let arguments = ["hash-object", "-t", kind, "-w", "--literally", "--stdin"];
         git_with_input(&self.folder.path().join("source"), &arguments, content)
     }
 
     /// Packs all objects of the source but `left_out`.
-    fn pack(&self, left_out: &[String]) -> std::path::PathBuf {
+    pub fn pack(&self, left_out: &[String]) -> std::path::PathBuf {
         let source = self.folder.path().join("source");
         let all = git(
             &source,
@@ -78,10 +78,10 @@ impl Case {
         self.folder.path().join(format!("pack-{name}.pack"))
     }
 
-    /// Gives the pack to `git index-pack --strict`.
-    fn by_git(&self, pack: &Path, options: &str) -> Outcome {
+    /// Gives the pack to `git index-pack --strict`, as `git receive-pack` does.
+    pub fn by_git(&self, pack: &Path, options: &str) -> Outcome {
         let mut command = git::command(&self.folder.path().join("oracle"));
-        command.args(["index-pack", &format!("--strict{options}"), "--stdin"]);
+        command.args(["index-pack", &format!("--strict{options}"), "--fix-thin", "--stdin"]);
         command.stdin(File::open(pack).expect("a pack")).stdout(Stdio::null());
         let output = command.output().expect("the program git is needed");
         Outcome {
@@ -95,7 +95,7 @@ impl Case {
     }
 
     /// Pushes the pack to the path, with a ref to `tip`. What is refused leaves nothing.
-    fn by_us(&self, pack: &Path, name: &str, tip: &str) -> Outcome {
+    pub fn by_us(&self, pack: &Path, name: &str, tip: &str) -> Outcome {
         let remote = self.folder.path().join("remote");
         let before = files(&remote);
         let file = File::open(pack).expect("a pack");
@@ -148,7 +148,7 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 /// Content of a tree: `mode name` and an id for each entry.
-fn tree(entries: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn tree(entries: &[(&str, &str)]) -> Vec<u8> {
     let mut content = Vec::new();
     for (entry, id) in entries {
         content.extend_from_slice(entry.as_bytes());

@@ -313,3 +313,40 @@ fn a_hook_that_never_ends_after_the_refs_have_moved_has_some_time_after_an_inter
     assert_ne!(stopped.refs(), stopped.before);
     stopped.assert_ended();
 }
+
+#[test]
+fn the_end_of_a_transaction_is_told_after_an_interrupt() {
+    for (phase, stops) in [("committed", "exit 0"), ("aborted", "[ $1 != prepared ]; exit")] {
+        let template = made(Format::Sha1);
+        let (source, remote) = (template.path().join("source"), template.path().join("remote.git"));
+        let [begun, stopped, told] = ["begun", "stopped", "told"].map(|name| template.path().join(name));
+        let script = format!(
+            "if [ $1 = {phase} ]; then\necho > '{}'\nwhile [ ! -e '{}' ]; do sleep 0.1; done\necho > '{}'\nfi\n{stops}",
+            begun.display(),
+            stopped.display(),
+            told.display()
+        );
+        git::hook(&remote, "reference-transaction", &script);
+        let source = gix::open(source).expect("a repository");
+        let flag = Arc::<AtomicBool>::default();
+        let stopper = thread::spawn({
+            let flag = flag.clone();
+            move || {
+                while !begun.exists() {
+                    thread::yield_now();
+                }
+                flag.store(true, Ordering::Relaxed);
+                fs::write(stopped, "").expect("a file");
+            }
+        });
+        let mut local = Local::open(&remote).expect("a repository");
+        let advertisement = local.advertisement().expect("refs");
+        let main = source.rev_parse_single("main").expect("main").detach();
+        let command = Command::set("refs/heads/main", &advertisement, main);
+        let push = Push::new(&source, &advertisement).command(command).interrupt(&flag);
+        let result = push.send(&mut local);
+        stopper.join().expect("the thread ends");
+        assert!(told.exists(), "{phase}: {result:?}");
+        assert_eq!(result.is_ok_and(|report| report.all_accepted()), phase == "committed");
+    }
+}

@@ -20,12 +20,14 @@
 //! - Refs in files are not synced to disk, as in git by default. Reftables are.
 //! - In reftables, refs of a single work tree (`refs/bisect/…`) are those of the main one, and a deleted ref keeps its
 //!   reflog.
+mod bases;
 mod deploy;
 mod execution;
 mod fsck;
 mod hidden;
 mod hooks;
 mod incoming;
+mod index_lock;
 mod lending;
 mod migration;
 mod ownership;
@@ -55,8 +57,9 @@ use git_push::{
 use gix::{ObjectId, refs::TargetRef};
 
 use self::{
+    bases::Bases,
     execution::Execution,
-    fsck::Checked,
+    fsck::{Brought, Checked},
     hidden::Hidden,
     hooks::Hooks,
     incoming::{Incoming, Place},
@@ -161,20 +164,21 @@ impl Local {
         begun.map_err(|error| self.failed("write to", &error.to_string()))
     }
 
-    /// Indexes the pack in the folder of the push. Returns its file, if it has objects.
-    fn receive(&mut self, mut pack: Pack, incoming: &Incoming) -> Result<Option<PathBuf>, Error> {
+    /// Indexes the pack in the folder of the push.
+    fn receive(&mut self, mut pack: Pack, incoming: &Incoming) -> Result<Received, Error> {
         let packs = incoming.packs();
         Disk.create_dir(&packs)
             .map_err(|error| self.failed("write a pack to", &error.to_string()))?;
         let interrupt = pack.interrupt_flag();
         let limit = self.max_input_size()?;
         let mut limited = (&mut pack).take(limit.unwrap_or(u64::MAX).saturating_add(1));
+        let bases = Bases::of(&self.repository);
         let written = gix_pack::Bundle::write_to_directory(
             &mut BufReader::new(&mut limited),
             Some(&packs),
             &mut gix::utils::progress::Discard,
             &interrupt,
-            Some(self.repository.objects.clone()),
+            Some(&bases),
             self.repository.object_hash(),
             gix_pack::bundle::write::Options::default(),
         );
@@ -190,19 +194,25 @@ impl Local {
         {
             return Err(error);
         }
-        let written = written.map_err(|error| self.failed("index a pack in", &causes(&error)))?;
-        // A pack without objects leaves nothing.
-        Ok(written.data_path)
+        let failed = |error| self.failed("index a pack in", &causes(&error));
+        let written = written.map_err(failed)?;
+        let bases = match &written.index_path {
+            Some(index) => bases.added(index, self.repository.object_hash()).map_err(failed)?,
+            None => BTreeSet::new(),
+        };
+        Ok(Received {
+            pack: written.data_path,
+            bases,
+        })
     }
 
     /// Checks the objects of the pack and what the commands reach, if the repository asks for that.
-    fn check(&self, commands: &[Command], incoming: &Incoming, hooks: &Hooks) -> Result<Checked, Error> {
+    fn check(&self, commands: &[Command], brought: Brought<'_>, hooks: &Hooks) -> Result<Checked, Error> {
         let rules = fsck::Rules::of(&self.repository)?;
         let Some(rules) = rules.filter(|_| commands.iter().any(|command| !command.is_delete())) else {
             return Ok(Checked::default());
         };
-        let refs = self.refs()?.into_values();
-        let checked = fsck::check(&rules, &self.repository, incoming.folder(), (commands, refs))?;
+        let checked = fsck::check(&rules, &self.repository, brought, (commands, &self.refs()?))?;
         checked.words.iter().for_each(|line| hooks.say(line));
         if let Some(refusal) = &checked.refusal {
             hooks.say(&format!("fatal: {refusal}"));
@@ -215,9 +225,15 @@ impl Local {
     fn carry_out(&mut self, request: &Request, pack: Option<Pack>, hooks: &Hooks) -> Result<Outcome, Error> {
         let mut incoming = self.begin(&request.commands)?;
         let has_pack = pack.is_some();
-        let received = pack.map(|pack| self.receive(pack, &incoming)).transpose()?.flatten();
-        let checked = self.check(&request.commands, &incoming, hooks)?;
-        let execution = Execution::new(self, request, hooks, &checked.disconnected);
+        let received = pack.map(|pack| self.receive(pack, &incoming)).transpose()?;
+        let received = received.unwrap_or_default();
+        let brought = Brought {
+            folder: incoming.folder(),
+            bases: &received.bases,
+            interrupt: hooks.interrupt(),
+        };
+        let checked = self.check(&request.commands, brought, hooks)?;
+        let execution = Execution::new(self, request, hooks, &checked.disconnected, &incoming);
         if checked.refusal.is_some() {
             return Ok(Outcome {
                 verdicts: execution.refused("unpacker error"),
@@ -235,7 +251,7 @@ impl Local {
             return Ok(execution.refused(execution::MISSING).into());
         }
         if has_pack {
-            let taken = incoming.take_in(received.as_deref());
+            let taken = incoming.take_in(received.pack.as_deref());
             taken.map_err(|error| self.failed("write objects to", &error.to_string()))?;
         }
         let made = match self.storage {
@@ -282,6 +298,15 @@ impl Local {
         };
         Ok(Policy::new(&self.repository, stack, names))
     }
+}
+
+/// A pack in the folder of the push.
+#[derive(Default)]
+struct Received {
+    /// Its file, if it has objects.
+    pack: Option<PathBuf>,
+    /// Objects that were added to it, and were not in its stream.
+    bases: BTreeSet<ObjectId>,
 }
 
 /// Result of a push.

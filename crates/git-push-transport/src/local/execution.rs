@@ -13,7 +13,9 @@ use durable::replace::lock_path;
 use git_push::{Command, Error, ErrorKind, Request, Verdict, repository::RefStorage};
 use gix::ObjectId;
 
-use super::{Local, deploy::deploy, hooks::Hooks, policy::Policy, tables, transaction};
+use super::{
+    Local, deploy::deploy, hooks::Hooks, incoming::Incoming, index_lock::IndexLock, policy::Policy, tables, transaction,
+};
 
 /// Reason for a command that reaches an object which does not exist.
 pub(super) const MISSING: &str = "missing necessary objects";
@@ -25,6 +27,7 @@ pub(super) struct Execution<'a> {
     hooks: &'a Hooks,
     /// New ids that reach an object which does not exist.
     disconnected: &'a BTreeSet<ObjectId>,
+    index_lock: IndexLock,
     /// Locks that were reported.
     locks: RefCell<BTreeSet<PathBuf>>,
 }
@@ -36,12 +39,14 @@ impl<'a> Execution<'a> {
         request: &'a Request,
         hooks: &'a Hooks,
         disconnected: &'a BTreeSet<ObjectId>,
+        incoming: &Incoming,
     ) -> Self {
         Execution {
             local,
             request,
             hooks,
             disconnected,
+            index_lock: IndexLock::new(incoming.folder(), local.repository.common_dir()),
             locks: RefCell::default(),
         }
     }
@@ -165,7 +170,10 @@ impl<'a> Execution<'a> {
             Ok(Some(true)) => None,
             Ok(Some(false)) => Some("push-to-checkout hook declined".into()),
             Ok(None) => {
-                let refusal = deploy(worktree, command).err()?;
+                let Err(refusal) = deploy(worktree, command, self.hooks.interrupt(), &self.index_lock) else {
+                    self.hooks.must_finish();
+                    return None;
+                };
                 refusal.word.iter().for_each(|word| self.hooks.say(word));
                 Some(refusal.reason)
             }

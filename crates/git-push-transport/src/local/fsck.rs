@@ -7,8 +7,7 @@
 //! 3. Everything that a new tip reaches exists (`connectivity`).
 //!
 //! # Limitations
-//! - Objects that the repository has already are not checked again if the pack has them, too: bases of a thin pack are among
-//!   them.
+//! - Bases of a thin pack, which the repository has and the stream does not, are not checked again, as by git.
 //! - A `.gitmodules` that cannot be parsed is an error. Git warns, and checks the part before the fault.
 mod connectivity;
 mod header;
@@ -22,13 +21,14 @@ mod tree;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering as Atomic},
 };
 
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use git_push::{Command, Error, ErrorKind, causes};
 use gix::{
     ObjectId,
-    objs::{Exists, Find, FindHeader, Kind},
+    objs::{Find, FindHeader, Kind},
     odb::store::iter::Ordering,
 };
 
@@ -57,32 +57,54 @@ pub(super) struct Checked {
     pub disconnected: BTreeSet<ObjectId>,
 }
 
-/// New objects in a folder, and the repository that gets them.
+/// Objects that a push has brought.
+#[derive(Clone, Copy)]
+pub(super) struct Brought<'a> {
+    pub folder: &'a Path,
+    /// Those that were added to the pack, and were not in its stream.
+    pub bases: &'a BTreeSet<ObjectId>,
+    /// True if the caller asked to stop.
+    pub interrupt: &'a AtomicBool,
+}
+
+/// Objects of a stream in a folder, and the repository that gets them.
 pub(super) struct Objects<'a> {
     repository: &'a gix::Repository,
+    brought: Brought<'a>,
     old: gix::OdbHandle,
     new: gix::odb::Handle,
-    /// New objects with their types.
+    /// Objects of the stream with their types.
     kinds: BTreeMap<ObjectId, Kind>,
 }
 
 impl<'a> Objects<'a> {
     /// Opens a folder of objects.
-    fn open(repository: &'a gix::Repository, folder: &Path) -> Result<Self, Error> {
-        let new = gix::odb::at(folder, repository.object_hash()).map_err(|error| unreadable(&error.to_string()))?;
+    fn open(repository: &'a gix::Repository, brought: Brought<'a>) -> Result<Self, Error> {
+        let new =
+            gix::odb::at(brought.folder, repository.object_hash()).map_err(|error| unreadable(&error.to_string()))?;
         let mut old = repository.objects.clone();
         // Most new objects are not there, and folders are not listed again for each of them.
         old.refresh_never();
         Ok(Objects {
             repository,
+            brought,
             old,
             new,
             kinds: BTreeMap::new(),
         })
     }
 
+    /// Returns an error if the caller asked to stop.
+    fn go_on(&self) -> Result<(), Error> {
+        if self.brought.interrupt.load(Atomic::Relaxed) {
+            return Err(Error::interrupted());
+        }
+        Ok(())
+    }
+
     /// Returns the type of an object, if it exists.
     fn kind(&self, id: ObjectId) -> Result<Option<Kind>, Error> {
+        self.go_on()?;
         if let Some(kind) = self.kinds.get(&id) {
             return Ok(Some(*kind));
         }
@@ -97,6 +119,7 @@ impl<'a> Objects<'a> {
 
     /// Returns an object, if it exists.
     fn find<'b>(&self, id: ObjectId, buffer: &'b mut Vec<u8>) -> Result<Option<gix::objs::Data<'b>>, Error> {
+        self.go_on()?;
         let failed = |error: gix::Error| unreadable(&format!("{id}: {}", causes(&error)));
         if self.kinds.contains_key(&id) {
             self.new.try_find(&id, buffer).map_err(failed)
@@ -105,37 +128,39 @@ impl<'a> Objects<'a> {
         }
     }
 
-    /// Returns true for an object that the repository did not have.
+    /// Returns true for an object of the stream.
     fn is_new(&self, id: &ObjectId) -> bool {
         self.kinds.contains_key(id)
     }
 }
 
-/// Checks the objects in `folder`, and everything that the commands reach, up to what `refs` reach.
+/// Checks the brought objects, and everything that the commands reach, up to what `refs` reach.
 ///
 /// # Errors
-/// An object cannot be read, although it exists.
+/// A brought object cannot be read, or the caller asked to stop.
 pub(super) fn check(
     rules: &Rules,
     repository: &gix::Repository,
-    folder: &Path,
-    (commands, refs): (&[Command], impl IntoIterator<Item = ObjectId>),
+    brought: Brought<'_>,
+    (commands, refs): (&[Command], &BTreeMap<BString, ObjectId>),
 ) -> Result<Checked, Error> {
     let mut report = Report::new(rules);
     report.words.clone_from(&rules.words);
     let mut checked = Checked::default();
-    let mut objects = Objects::open(repository, folder)?;
+    let mut objects = Objects::open(repository, brought)?;
     checked.refusal = contents(&mut objects, &mut report)?;
     checked.words = report.words;
     if checked.refusal.is_none() {
         let tips = commands.iter().filter(|command| !command.is_delete());
         let tips: BTreeSet<_> = tips.map(|command| command.new).collect();
-        checked.disconnected = Connectivity::new(&objects, refs)?.disconnected(&tips)?;
+        let connectivity = Connectivity::new(&objects, refs)?;
+        checked.disconnected = connectivity.disconnected(&tips)?;
+        checked.words.extend(connectivity.into_words());
     }
     Ok(checked)
 }
 
-/// Checks all new objects and those that they refer to. Returns the reason why they are refused.
+/// Checks all objects of the stream and those that they refer to. Returns the reason why they are refused.
 fn contents(objects: &mut Objects<'_>, report: &mut Report<'_>) -> Result<Option<String>, Error> {
     let mut links = BTreeSet::new();
     let mut buffer = Vec::new();
@@ -143,7 +168,8 @@ fn contents(objects: &mut Objects<'_>, report: &mut Report<'_>) -> Result<Option
     let ids = objects.new.iter().map_err(|error| unreadable(&causes(&error)))?;
     for id in ids.with_ordering(order) {
         let id = id.map_err(|error| unreadable(&error.to_string()))?;
-        if objects.old.exists(&id) {
+        objects.go_on()?;
+        if objects.brought.bases.contains(&id) {
             continue;
         }
         let failed = |error: gix::Error| unreadable(&format!("{id}: {}", causes(&error)));
@@ -305,4 +331,42 @@ fn unreadable(why: &str) -> Error {
         ErrorKind::Transient,
         format!("cannot check the objects of the push: {why}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupt_ends_the_checks() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = gix::init_bare(folder.path())
+            .expect("a repository")
+            .git_dir()
+            .join("config");
+        std::fs::write(config, "[core]\n\tbare = true\n[receive]\n\tfsckObjects = true\n").expect("a file");
+        let repository = gix::open(folder.path()).expect("a repository");
+        let rules = Rules::of(&repository).expect("rules").expect("checks");
+        let blob = repository.write_blob(b"content").expect("a blob").detach();
+        let nothing = tempfile::tempdir().expect("a folder");
+        // In the objects, and in the walk after them.
+        for objects in [repository.objects.store_ref().path(), nothing.path()] {
+            let checked = |is_interrupted| {
+                let brought = Brought {
+                    folder: objects,
+                    bases: &BTreeSet::new(),
+                    interrupt: &AtomicBool::new(is_interrupted),
+                };
+                let create = Command::create("refs/tags/file", blob);
+                check(&rules, &repository, brought, (&[create], &BTreeMap::new()))
+            };
+            let error = checked(true).expect_err("it was interrupted");
+            assert_eq!(error.kind(), ErrorKind::Interrupted);
+            let checked = checked(false).expect("checks");
+            assert!(
+                checked.refusal.is_none() && checked.disconnected.is_empty(),
+                "{checked:?}"
+            );
+        }
+    }
 }

@@ -58,6 +58,8 @@ pub(super) struct Hooks {
     words: RefCell<Vec<String>>,
     interrupt: Arc<AtomicBool>,
     is_killed: Cell<bool>,
+    /// True if the refs have to move, because a work tree was updated.
+    must_finish: Cell<bool>,
 }
 
 /// A hook that can be run.
@@ -110,12 +112,24 @@ impl Hooks {
             words: RefCell::default(),
             interrupt,
             is_killed: Cell::new(false),
+            must_finish: Cell::new(false),
         })
     }
 
     /// Returns true if the caller asked to stop before the refs have moved.
     pub fn is_interrupted(&self) -> bool {
         self.is_killed.get() || self.interrupt.load(Ordering::Relaxed)
+    }
+
+    /// Returns the flag that the caller sets to stop the push.
+    pub fn interrupt(&self) -> &AtomicBool {
+        &self.interrupt
+    }
+
+    /// Gives the next hooks of transactions some time after an interrupt: a work tree was updated, and its branch has to
+    /// follow.
+    pub fn must_finish(&self) {
+        self.must_finish.set(true);
     }
 
     /// Returns true if a hook is run for each ref.
@@ -167,15 +181,17 @@ impl Hooks {
         Ok(Some(self.run("push-to-checkout", &[OsStr::new(&id)], None, variables)))
     }
 
-    /// Runs `reference-transaction`. Returns true if the transaction may continue.
+    /// Runs `reference-transaction`. Returns true if the transaction may continue. The end of a transaction is reported after
+    /// an interrupt, too.
     pub fn reference_transaction(&self, phase: Phase, commands: &[&Command]) -> bool {
-        let phase = match phase {
-            Phase::Prepared => "prepared",
-            Phase::Committed => "committed",
-            Phase::Aborted => "aborted",
+        let (phase, grace) = match phase {
+            Phase::Prepared if self.must_finish.get() => ("prepared", GRACE),
+            Phase::Prepared => ("prepared", Duration::ZERO),
+            Phase::Committed => ("committed", GRACE),
+            Phase::Aborted => ("aborted", GRACE),
         };
         let input = lines(commands.iter().copied());
-        self.run("reference-transaction", &[OsStr::new(phase)], Some(input), Vec::new())
+        self.run_all("reference-transaction", &[OsStr::new(phase)], Some(input), &[], grace)
     }
 
     /// Runs `post-receive` and `post-update` for the commands that were carried out.

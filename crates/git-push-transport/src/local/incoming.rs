@@ -8,7 +8,7 @@
 //! The lock of a ref is a file that outlives its process, and blocks the ref forever. So each push first removes the
 //! files that killed pushes have left: their folder, their `.keep` file, and the locks in their record. A lock that
 //! another process has taken meanwhile stays: it has another id, or it changes within [`STILL`]. The locks of
-//! `packed-refs` and, with reftables, of `tables.list` are empty while git works on them, so their time is
+//! `packed-refs`, of an index and, with reftables, of `tables.list` are empty while git works on them, so their time is
 //! [`LIST_STILL`].
 use std::{
     collections::BTreeSet,
@@ -28,11 +28,11 @@ use git_push::{Command, repository::RefStorage};
 use gix::refs::FullName;
 use jiff::Timestamp;
 
-use super::migration::migrate;
+use super::{index_lock::IndexLock, migration::migrate};
 
 /// Time without a change after which the lock of a ref is removed.
 const STILL: Duration = Duration::from_secs(1);
-/// Time without a change after which the lock of `packed-refs` or of `tables.list` is removed.
+/// Time without a change after which the lock of `packed-refs`, of `tables.list` or of an index is removed.
 const LIST_STILL: Duration = Duration::from_secs(60);
 /// Age from which a folder without a record is abandoned.
 const BEGUN: Duration = Duration::from_secs(60);
@@ -112,7 +112,7 @@ impl Place {
         if !Disk.try_lock(&alive)? {
             return Ok(());
         }
-        if begun && !self.unlock_refs(&folder.join(RECORD))? {
+        if begun && !self.unlock(folder)? {
             return Ok(());
         }
         tracing::info!(folder = %folder.display(), "removed the files of a killed push");
@@ -126,9 +126,11 @@ impl Place {
         fs::remove_dir_all(folder)
     }
 
-    /// Removes the locks of a record. Returns true if none is left.
-    fn unlock_refs(&self, record: &Path) -> io::Result<bool> {
-        let locks = self.locks(record)?;
+    /// Removes the locks of a dead push. Returns true if none is left.
+    fn unlock(&self, folder: &Path) -> io::Result<bool> {
+        let mut locks = self.locks(&folder.join(RECORD))?;
+        let index = IndexLock::new(folder, &self.git_dir).recorded()?;
+        locks.extend(index.map(Lock::of_list));
         let seen: Vec<_> = locks.iter().map(Lock::look).collect::<io::Result<_>>()?;
         let young =
             |(lock, look): (&Lock, &Option<Look>)| look.is_some_and(|look| lock.still == STILL && age(&look) < STILL);
@@ -164,11 +166,7 @@ impl Place {
                 still: STILL,
             })
         };
-        let of_list = |list: &str| Lock {
-            path: lock_path(&self.git_dir.join(list)),
-            content: None,
-            still: LIST_STILL,
-        };
+        let of_list = |list: &str| Lock::of_list(lock_path(&self.git_dir.join(list)));
         if self.storage == RefStorage::Reftable {
             return Ok(vec![of_list(git_reftable::LIST)]);
         }
@@ -244,7 +242,7 @@ impl Drop for Incoming {
     }
 }
 
-/// The lock of a ref, of `packed-refs` or of `tables.list`.
+/// The lock of a ref, of `packed-refs`, of `tables.list` or of an index.
 struct Lock {
     path: PathBuf,
     /// The recorded new id of the ref; all zeros to delete it.
@@ -253,6 +251,15 @@ struct Lock {
 }
 
 impl Lock {
+    /// Returns a lock of more than one ref or file, which need not have content.
+    fn of_list(path: PathBuf) -> Self {
+        Lock {
+            path,
+            content: None,
+            still: LIST_STILL,
+        }
+    }
+
     fn deletes(&self) -> bool {
         let zeros = |id: &Vec<u8>| id.iter().all(|digit| *digit == b'0');
         self.content.as_ref().is_some_and(zeros)
@@ -293,161 +300,4 @@ fn age(look: &Look) -> Duration {
 }
 
 #[cfg(all(test, unix))]
-mod tests {
-    use std::time::SystemTime;
-
-    use gix::ObjectId;
-
-    use super::*;
-
-    const ID: &str = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
-
-    struct Mirror {
-        folder: tempfile::TempDir,
-        place: Place,
-    }
-
-    fn mirror() -> Mirror {
-        let folder = tempfile::tempdir().unwrap();
-        let git_dir = folder.path().join("r.git");
-        for name in ["objects/pack", "refs/kv"] {
-            fs::create_dir_all(git_dir.join(name)).unwrap();
-        }
-        let objects = git_dir.join("objects");
-        Mirror {
-            folder,
-            place: Place {
-                git_dir,
-                storage: RefStorage::Files,
-                objects,
-                shared: None,
-            },
-        }
-    }
-
-    impl Mirror {
-        /// Creates the files of a killed push of these refs. Returns its folder.
-        fn died(&self, commands: &[(&str, &str)]) -> PathBuf {
-            let command = |(name, new): &(&str, &str)| Command {
-                name: (*name).into(),
-                old: ObjectId::null(gix::hash::Kind::Sha1),
-                new: new.parse().unwrap(),
-            };
-            let commands: Vec<_> = commands.iter().map(command).collect();
-            let mut incoming = self.place.begin(&commands).unwrap();
-            incoming.alive = None;
-            let folder = incoming.folder.clone();
-            std::mem::forget(incoming);
-            folder
-        }
-
-        /// Creates a lock with this content and of this age.
-        fn lock(&self, name: &str, content: &str, seconds: u64) -> PathBuf {
-            let path = self.place.git_dir.join(format!("{name}.lock"));
-            fs::write(&path, content).unwrap();
-            let then = SystemTime::now() - Duration::from_secs(seconds);
-            fs::File::options()
-                .write(true)
-                .open(&path)
-                .unwrap()
-                .set_modified(then)
-                .unwrap();
-            path
-        }
-    }
-
-    #[test]
-    fn the_locks_of_a_dead_push_are_taken_away_and_those_of_others_are_not() {
-        let mirror = mirror();
-        let names = ["refs/kv/whole", "refs/kv/part", "refs/kv/empty", "refs/kv/other"].map(|name| (name, ID));
-        let folder = mirror.died(&names);
-        let ours = [
-            mirror.lock("refs/kv/whole", &format!("{ID}\n"), 2),
-            mirror.lock("refs/kv/part", &ID[..7], 2),
-            mirror.lock("refs/kv/empty", "", 2),
-        ];
-        let others = [
-            mirror.lock("refs/kv/other", &format!("{}\n", ID.replace("a1", "b2")), 2),
-            mirror.lock("refs/kv/not-named", &format!("{ID}\n"), 2),
-            mirror.lock("packed-refs", "", 120),
-        ];
-        mirror.place.clear().unwrap();
-        assert!(ours.iter().all(|path| !path.exists()));
-        assert!(others.iter().all(|path| path.exists()));
-        assert!(!folder.exists());
-    }
-
-    #[test]
-    fn the_keep_files_of_a_dead_push_are_removed_in_every_layout() {
-        let mirror = mirror();
-        let there = mirror.place.objects.join("pack");
-        for below in ["", PACKS] {
-            let folder = mirror.died(&[]);
-            fs::create_dir_all(folder.join(below)).unwrap();
-            for name in ["pack-1.keep", "pack-1.pack"] {
-                fs::write(folder.join(below).join(name), "").unwrap();
-                fs::write(there.join(name), "").unwrap();
-            }
-            fs::write(there.join("pack-2.keep"), "").unwrap();
-            mirror.place.clear().unwrap();
-            assert!(!folder.exists() && !there.join("pack-1.keep").exists(), "{below:?}");
-            assert!(there.join("pack-1.pack").exists() && there.join("pack-2.keep").exists());
-        }
-    }
-
-    #[test]
-    fn a_young_lock_is_looked_at_a_second_time() {
-        let mirror = mirror();
-        mirror.died(&[("refs/kv/a", ID)]);
-        let lock = mirror.lock("refs/kv/a", "", 0);
-        mirror.place.clear().unwrap();
-        assert!(!lock.exists());
-    }
-
-    #[test]
-    fn the_lock_of_packed_refs_is_left_until_it_is_old_and_so_is_what_tells_of_it() {
-        let mirror = mirror();
-        let folder = mirror.died(&[("refs/kv/gone", &"0".repeat(40))]);
-        let lock = mirror.lock("packed-refs", "", 30);
-        mirror.place.clear().unwrap();
-        assert!(lock.exists() && folder.exists());
-        mirror.lock("packed-refs", "", 61);
-        mirror.place.clear().unwrap();
-        assert!(!lock.exists() && !folder.exists());
-    }
-
-    #[test]
-    fn what_lives_is_left_alone() {
-        let mirror = mirror();
-        let incoming = mirror.place.begin(&[]).unwrap();
-        mirror.place.clear().unwrap();
-        assert!(incoming.folder.join(RECORD).exists());
-        let folder = incoming.folder.clone();
-        drop(incoming);
-        assert!(!folder.exists());
-
-        // A push that has only just created its folder.
-        let begun = mirror.place.objects.join(format!("{PREFIX}begun"));
-        fs::create_dir(&begun).unwrap();
-        mirror.place.clear().unwrap();
-        assert!(begun.exists());
-        let then = SystemTime::now() - BEGUN;
-        fs::File::open(&begun).unwrap().set_modified(then).unwrap();
-        mirror.place.clear().unwrap();
-        assert!(!begun.exists());
-    }
-
-    #[test]
-    fn a_record_leads_nowhere_but_to_refs() {
-        let mirror = mirror();
-        let folder = mirror.died(&[]);
-        let outside = mirror.folder.path().join("x.lock");
-        let config = mirror.lock("config", "", 120);
-        fs::write(&outside, "").unwrap();
-        let record = format!("{ID} refs/../../x\n{ID} /x\n{ID} config\n{ID} refs/kv/\n{ID}\n");
-        fs::write(folder.join(RECORD), record).unwrap();
-        mirror.place.clear().unwrap();
-        assert!(outside.exists() && config.exists());
-        assert!(!folder.exists());
-    }
-}
+mod tests;

@@ -1,5 +1,5 @@
 //! The rules of `git-receive-pack`, with its messages (git-config, *receive.\**).
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, io, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
 use git_push::Command;
@@ -17,11 +17,19 @@ pub(super) struct Policy<'a> {
     hidden: Hidden,
     /// Names of existing refs, and of those that earlier commands create.
     names: BTreeSet<BString>,
-    /// Branches that the `HEAD` of the repository and of its worktrees name, each with its worktree. An error has the
-    /// reason why they are unknown.
-    heads: Result<Vec<(BString, gix::Repository)>, String>,
+    /// Branches that the `HEAD` of the repository and of its worktrees name, or that these rebase or bisect. An error has
+    /// the reason why they are unknown.
+    heads: Result<Vec<Head>, String>,
     /// Lines for the person who pushes.
     words: Vec<String>,
+}
+
+/// A branch that a worktree has checked out.
+struct Head {
+    name: BString,
+    worktree: gix::Repository,
+    /// True if the worktree rebases or bisects it, with a detached `HEAD`.
+    is_under_way: bool,
 }
 
 /// Values of `receive.denyCurrentBranch` and `receive.denyDeleteCurrent`.
@@ -57,8 +65,8 @@ impl<'a> Policy<'a> {
         let heads = self.heads.as_ref().ok().filter(|_| is_wanted)?;
         let found = heads
             .iter()
-            .find(|(head, worktree)| *head == command.name && !worktree.is_bare());
-        found.map(|(_, worktree)| worktree)
+            .find(|head| head.name == command.name && !head.worktree.is_bare());
+        found.map(|head| &head.worktree)
     }
 
     /// Returns the reason why the command is refused, if it is.
@@ -141,12 +149,12 @@ impl<'a> Policy<'a> {
             Err(_) if denied == Deny::Warn => return None,
             Err(why) => return Some(unknown_head(why)),
         };
-        let is_checked_out =
-            |(head, worktree): &(BString, gix::Repository)| *head == command.name && !worktree.is_bare();
-        if !heads.iter().any(is_checked_out) {
-            return None;
-        }
+        let is_checked_out = |head: &&Head| head.name == command.name && !head.worktree.is_bare();
+        let head = heads.iter().find(is_checked_out)?;
         match denied {
+            Deny::UpdateInstead if head.is_under_way && !command.is_delete() => {
+                return Some("updateInstead is not supported here: a work tree rebases or bisects the branch".into());
+            }
             Deny::Warn => self.warn("updating the current branch"),
             Deny::Refuse => {
                 self.error(&format!("refusing to update checked out branch: {}", command.name));
@@ -171,7 +179,7 @@ impl<'a> Policy<'a> {
             return None;
         }
         let is_current = match &self.heads {
-            Ok(heads) => heads.iter().any(|(head, _)| *head == command.name),
+            Ok(heads) => heads.iter().any(|head| head.name == command.name),
             Err(why) => return is_branch.then(|| unknown_head(why)),
         };
         if !is_current {
@@ -250,8 +258,9 @@ impl<'a> Policy<'a> {
     }
 }
 
-/// Returns the branches that the `HEAD` of the repository and of its worktrees name, each with its worktree.
-fn heads(repository: &gix::Repository, in_tables: bool) -> Result<Vec<(BString, gix::Repository)>, String> {
+/// Returns the branches that the repository and its worktrees have checked out. A detached `HEAD` counts for the branch that
+/// is rebased or bisected.
+fn heads(repository: &gix::Repository, in_tables: bool) -> Result<Vec<Head>, String> {
     let causes = |error: gix::Error| git_push::causes(&error);
     let mut heads = Vec::new();
     for worktree in repository.worktrees_including_main().map_err(causes)? {
@@ -262,11 +271,41 @@ fn heads(repository: &gix::Repository, in_tables: bool) -> Result<Vec<(BString, 
             let name = worktree.head_name().map_err(causes)?;
             name.map(|name| name.as_bstr().to_owned())
         };
-        if let Some(name) = name {
-            heads.push((name, worktree));
-        }
+        let is_under_way = name.is_none();
+        let names = match name {
+            Some(name) => vec![name],
+            None if worktree.is_bare() => Vec::new(),
+            None => under_way(worktree.git_dir())?,
+        };
+        heads.extend(names.into_iter().map(|name| Head {
+            name,
+            worktree: worktree.clone(),
+            is_under_way,
+        }));
     }
     Ok(heads)
+}
+
+/// Returns the branches that a worktree with this folder rebases or bisects.
+fn under_way(git_dir: &Path) -> Result<Vec<BString>, String> {
+    let read = |name: &str| {
+        let path = git_dir.join(name);
+        match fs::read(&path) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            read => read.map(Some).map_err(|error| format!("{}: {error}", path.display())),
+        }
+    };
+    let rebased = ["rebase-apply/head-name", "rebase-merge/head-name"].map(read);
+    let mut names = Vec::new();
+    for found in rebased.into_iter().chain([read("BISECT_START")]) {
+        let Some(found) = found? else { continue };
+        let name = found.trim_end();
+        names.push(match name.strip_prefix(b"refs/heads/") {
+            Some(_) => name.into(),
+            None => [b"refs/heads/", name].concat().into(),
+        });
+    }
+    Ok(names)
 }
 
 fn unknown_head(why: &str) -> String {

@@ -1,11 +1,19 @@
 //! Settings that make the content of files another one than that of their blobs (gitattributes, git-config).
-use std::{fs, io, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Read},
+    path::PathBuf,
+};
 
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use git_push::causes;
 use gix::Repository;
 
-use super::{Leaves, Refusal, refused};
+use super::{Change, Leaves, Refusal, files::Folder, folders, refused};
+
+/// Limit of the size of a file with attributes, in bytes. Git reads no larger ones.
+const LARGEST: u64 = 100 << 20;
 
 /// Refuses settings of a repository, and attributes of two commits, that change the content of files.
 pub(super) fn check(repository: &Repository, commits: [&Leaves; 2]) -> Result<(), Refusal> {
@@ -39,6 +47,31 @@ pub(super) fn check(repository: &Repository, commits: [&Leaves; 2]) -> Result<()
         let blob = repository.find_object(leaf.id);
         let blob = blob.map_err(|error| refused(&format!("{path}: {}", causes(&error))))?;
         check_text(&blob.data, &path.to_string())?;
+    }
+    Ok(())
+}
+
+/// Refuses attributes above changed files that change the content of files, as they are in the work tree, tracked or not.
+/// Links are not followed, as by git.
+pub(super) fn check_on_disk(folder: &Folder<'_>, changes: &[Change]) -> Result<(), Refusal> {
+    let above = changes.iter().flat_map(|change| folders(change.path.as_bstr()));
+    let names = above.map(|above| BString::from([above.as_bytes(), b"/.gitattributes"].concat()));
+    let names: BTreeSet<_> = names.chain([".gitattributes".into()]).collect();
+    for name in &names {
+        folder.go_on()?;
+        let name = name.as_bstr();
+        let failed = |error: io::Error| refused(&format!("{name}: {error}"));
+        let found = folder.look(name).map_err(failed)?;
+        if folder.has_link_above(name) || !found.is_some_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let mut text = Vec::new();
+        let file = fs::File::open(folder.native(name)).map_err(failed)?;
+        file.take(LARGEST + 1).read_to_end(&mut text).map_err(failed)?;
+        if text.len() as u64 > LARGEST {
+            return Err(refused(&format!("{name} is too large")));
+        }
+        check_text(&text, &name.to_string())?;
     }
     Ok(())
 }

@@ -1,13 +1,12 @@
-//! Files of a work tree: their state, and their change.
+//! Files of a work tree: their state, and the checks of their change, which `writing` makes.
 use std::{
     collections::BTreeSet,
-    fs::{self, OpenOptions},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use bstr::{BStr, BString, ByteSlice};
-use durable::ownership::hand_over;
 use git_push::causes;
 use gix::{
     ObjectId, Repository,
@@ -19,7 +18,7 @@ use gix::{
     validate::path::component,
 };
 
-use super::{Change, Leaf, Refusal, because, folders, refused};
+use super::{Change, Refusal, because, folders, gone, refused};
 
 /// Rules for comparing files with the index. Git does not compare nanoseconds by default.
 const COMPARISON: stat::Options = stat::Options {
@@ -29,16 +28,25 @@ const COMPARISON: stat::Options = stat::Options {
     use_stdev: false,
 };
 
+/// Limit of the length of a name, in bytes.
+const LONGEST_NAME: usize = 255;
+/// Limit of the length of a path, in bytes.
+const LONGEST_PATH: usize = 4095;
+
+/// Reason of the checks of a change.
+const NOT_UPDATED: &str = "Could not update working tree to new HEAD";
+
 /// The folder of a work tree.
 pub(super) struct Folder<'a> {
-    root: &'a Path,
+    pub root: &'a Path,
+    interrupt: &'a AtomicBool,
     hash: gix::hash::Kind,
     has_modes: bool,
     names: component::Options,
 }
 
 impl<'a> Folder<'a> {
-    pub fn new(root: &'a Path, repository: &Repository) -> Result<Self, Refusal> {
+    pub fn new(root: &'a Path, repository: &Repository, interrupt: &'a AtomicBool) -> Result<Self, Refusal> {
         let config = repository.config_snapshot();
         let has_modes = config.boolean("core.fileMode").unwrap_or(true) && cfg!(unix);
         let names = component::Options {
@@ -48,6 +56,7 @@ impl<'a> Folder<'a> {
         fs::read_dir(root).map_err(|error| refused(&format!("{}: {error}", root.display())))?;
         Ok(Folder {
             root,
+            interrupt,
             hash: repository.object_hash(),
             has_modes,
             names,
@@ -60,6 +69,8 @@ impl<'a> Folder<'a> {
         let changed = |path: &BStr| because("Working directory has unstaged changes", format!("{path} is modified"));
         let failed = |path: &BStr, error: io::Error| because("Up-to-date check failed", format!("{path}: {error}"));
         for (entry, path) in index.entries_mut_with_paths() {
+            self.go_on()?;
+            self.check_name(path, entry.mode == entry::Mode::SYMLINK)?;
             if entry.mode == entry::Mode::COMMIT {
                 continue;
             }
@@ -86,38 +97,54 @@ impl<'a> Folder<'a> {
         Ok(())
     }
 
-    /// Checks that the changes overwrite nothing but files that they are changes of, and that their names stay in the work tree.
-    pub fn check(&self, changes: &[Change]) -> Result<(), Refusal> {
-        let gone: BTreeSet<&BStr> = changes
-            .iter()
-            .filter(|change| change.new.is_none())
-            .map(|change| change.path.as_bstr())
-            .collect();
-        for change in changes.iter().filter(|change| change.new.is_some()) {
+    /// Returns an error if the caller asked to stop.
+    pub fn go_on(&self) -> Result<(), Refusal> {
+        if self.interrupt.load(Ordering::Relaxed) {
+            return Err(Refusal {
+                reason: "interrupted".into(),
+                word: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks that the changes overwrite nothing but files that they are changes of, that their names stay in the work tree
+    /// and are not too long, and that their content exists.
+    pub fn check(&self, changes: &[Change], repository: &Repository) -> Result<(), Refusal> {
+        let gone = gone(changes);
+        for change in changes {
+            self.go_on()?;
             let path = change.path.as_bstr();
-            self.check_name(change)?;
-            if change.old.is_some() {
-                continue;
+            let mut leaves = [change.old, change.new].into_iter().flatten();
+            self.check_name(path, leaves.any(|leaf| leaf.mode == entry::Mode::SYMLINK))?;
+            let Some(leaf) = change.new else { continue };
+            let failed = |why: &dyn std::fmt::Display| because(NOT_UPDATED, format!("{path}: {why}"));
+            let is_long = self.root.as_os_str().len() + path.len() >= LONGEST_PATH;
+            if is_long || path.split(|byte| *byte == b'/').any(|name| name.len() > LONGEST_NAME) {
+                return Err(failed(&"its name is too long"));
             }
-            let in_the_way = self
-                .in_the_way(path, &gone)
-                .map_err(|error| because("Could not update working tree to new HEAD", format!("{path}: {error}")))?;
+            let header = repository.find_header(leaf.id);
+            if header.map_err(|error| failed(&causes(&error)))?.kind() != Kind::Blob {
+                return Err(failed(&format!("{} is no blob", leaf.id)));
+            }
+            let in_the_way = match change.old {
+                Some(_) => None,
+                None => self.in_the_way(path, &gone).map_err(|error| failed(&error))?,
+            };
             if let Some(other) = in_the_way {
                 let word = format!("Untracked working tree file '{other}' would be overwritten by merge.");
-                return Err(because("Could not update working tree to new HEAD", word));
+                return Err(because(NOT_UPDATED, word));
             }
         }
         Ok(())
     }
 
-    fn check_name(&self, change: &Change) -> Result<(), Refusal> {
-        let is_link = change.new.is_some_and(|leaf| leaf.mode == entry::Mode::SYMLINK);
-        let mut parts = change.path.split(|byte| *byte == b'/').peekable();
+    fn check_name(&self, path: &BStr, is_link: bool) -> Result<(), Refusal> {
+        let mut parts = path.split(|byte| *byte == b'/').peekable();
         while let Some(part) = parts.next() {
             let mode = (is_link && parts.peek().is_none()).then_some(component::Mode::Symlink);
             if component(part.as_bstr(), mode, self.names).is_err() {
-                let word = format!("invalid path '{}'", change.path);
-                return Err(because("Could not update working tree to new HEAD", word));
+                return Err(because(NOT_UPDATED, format!("invalid path '{path}'")));
             }
         }
         Ok(())
@@ -158,26 +185,6 @@ impl<'a> Folder<'a> {
         Ok(None)
     }
 
-    /// Removes and writes files.
-    ///
-    /// # Errors
-    /// The first failure, as text.
-    pub fn apply(&self, changes: &[Change], repository: &Repository) -> Result<(), String> {
-        for change in changes.iter().filter(|change| change.old.is_some()) {
-            self.remove(change.path.as_bstr())
-                .map_err(|error| format!("{}: {error}", change.path))?;
-        }
-        for change in changes {
-            let Some(leaf) = change.new else { continue };
-            let path = change.path.as_bstr();
-            let object = repository.find_object(leaf.id);
-            let object = object.map_err(|error| format!("{path}: {}", causes(&error)))?;
-            self.write(path, leaf, &object.data)
-                .map_err(|error| format!("{path}: {error}"))?;
-        }
-        Ok(())
-    }
-
     /// Puts the changes into the index.
     ///
     /// # Errors
@@ -200,50 +207,6 @@ impl<'a> Folder<'a> {
         Ok(())
     }
 
-    /// Removes a file, and the folders above it that become empty.
-    fn remove(&self, path: &BStr) -> io::Result<()> {
-        fs::remove_file(self.native(path))?;
-        let above: Vec<_> = folders(path).collect();
-        for folder in above.iter().rev() {
-            // One that has other files stays.
-            if fs::remove_dir(self.native(folder)).is_err() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&self, path: &BStr, leaf: Leaf, content: &[u8]) -> io::Result<()> {
-        let file = self.native(path);
-        for above in folders(path) {
-            self.make_folder(&self.native(above))?;
-        }
-        if self.look(path)?.is_some_and(|kind| kind.is_dir()) {
-            remove_empty(&file)?;
-        }
-        if leaf.mode == entry::Mode::SYMLINK {
-            return link(content, &file);
-        }
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        if leaf.mode == entry::Mode::FILE_EXECUTABLE {
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o777);
-        }
-        options.open(&file)?.write_all(content)?;
-        hand_over(&file, self.root, None)
-    }
-
-    fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::symlink_metadata(folder)? {
-                found if found.is_dir() => Ok(()),
-                _ => Err(error),
-            },
-            made => made.and_then(|()| hand_over(folder, self.root, None)),
-        }
-    }
-
     fn is_mode(&self, mode: entry::Mode, found: &index::fs::Metadata) -> bool {
         if mode == entry::Mode::SYMLINK {
             return found.is_symlink();
@@ -264,7 +227,7 @@ impl<'a> Folder<'a> {
     }
 
     /// Returns true if a folder above a path is a symbolic link, or no folder.
-    fn has_link_above(&self, path: &BStr) -> bool {
+    pub fn has_link_above(&self, path: &BStr) -> bool {
         folders(path).any(|above| {
             let kind = fs::symlink_metadata(self.native(above));
             kind.is_ok_and(|found| !found.is_dir())
@@ -272,7 +235,7 @@ impl<'a> Folder<'a> {
     }
 
     /// Returns the type of a file without following it, if it exists.
-    fn look(&self, path: &BStr) -> io::Result<Option<fs::FileType>> {
+    pub fn look(&self, path: &BStr) -> io::Result<Option<fs::FileType>> {
         match fs::symlink_metadata(self.native(path)) {
             Err(error) if is_absent(&error) => Ok(None),
             found => Ok(Some(found?.file_type())),
@@ -285,29 +248,11 @@ impl<'a> Folder<'a> {
         Ok(self.root.join(native))
     }
 
-    fn native(&self, path: &BStr) -> PathBuf {
+    pub fn native(&self, path: &BStr) -> PathBuf {
         self.root.join(path.to_path_lossy())
     }
 }
 
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// Removes a folder that has nothing but folders.
-fn remove_empty(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        remove_empty(&entry?.path())?;
-    }
-    fs::remove_dir(folder)
-}
-
-#[cfg(unix)]
-fn link(target: &[u8], file: &Path) -> io::Result<()> {
-    std::os::unix::fs::symlink(target.to_path_lossy(), file)
-}
-
-#[cfg(not(unix))]
-fn link(_: &[u8], _: &Path) -> io::Result<()> {
-    Err(io::Error::other("symbolic links are not supported here"))
 }

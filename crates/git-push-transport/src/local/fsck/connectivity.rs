@@ -1,12 +1,17 @@
 //! The walk from new tips: everything that they reach exists, up to the commits that refs of the repository reach.
 //!
 //! What the refs reach is complete, as git has it. It is recognized by the trees of those commits that new ones build on.
-use std::collections::{BTreeSet, HashSet};
+//! Damage of the repository makes the walk longer: a ref whose object cannot be read completes nothing, with a warning.
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashSet},
+};
 
-use git_push::{Error, causes};
+use bstr::BString;
+use git_push::{Error, ErrorKind, causes};
 use gix::{ObjectId, objs::Kind};
 
-use super::{Objects, referred, unreadable};
+use super::{Objects, referred};
 
 /// A walk with its results so far.
 pub(super) struct Connectivity<'a> {
@@ -15,6 +20,8 @@ pub(super) struct Connectivity<'a> {
     refs: Vec<ObjectId>,
     /// Objects that the refs of the repository have, all of them by themselves.
     tips: HashSet<ObjectId>,
+    /// Warnings for the person who pushes.
+    words: RefCell<BTreeSet<String>>,
 }
 
 /// Commits that no ref reaches, and those below them that refs reach.
@@ -25,20 +32,63 @@ struct Commits {
 }
 
 impl<'a> Connectivity<'a> {
-    /// Reads the refs of the repository.
-    pub fn new(objects: &'a Objects<'a>, refs: impl IntoIterator<Item = ObjectId>) -> Result<Self, Error> {
-        let tips: HashSet<_> = refs.into_iter().collect();
-        let mut commits = Vec::new();
-        for tip in &tips {
-            if let Some((id, Kind::Commit)) = peeled(objects, *tip)? {
-                commits.push(id);
-            }
-        }
-        Ok(Connectivity {
+    /// Reads the refs of the repository. One whose object is missing or damaged is left out, with a warning.
+    pub fn new(objects: &'a Objects<'a>, refs: &BTreeMap<BString, ObjectId>) -> Result<Self, Error> {
+        let mut connectivity = Connectivity {
             objects,
-            refs: commits,
-            tips,
-        })
+            refs: Vec::new(),
+            tips: HashSet::new(),
+            words: RefCell::default(),
+        };
+        for (name, tip) in refs {
+            let found = peeled(objects, *tip).and_then(|found| match found {
+                Some((id, Kind::Commit)) => Ok(objects.find(id, &mut Vec::new())?.map(|_| (id, Kind::Commit))),
+                other => Ok(other),
+            });
+            let why = match found {
+                Ok(Some((id, kind))) => {
+                    connectivity.refs.extend((kind == Kind::Commit).then_some(id));
+                    connectivity.tips.insert(*tip);
+                    continue;
+                }
+                Ok(None) => "it does not exist".to_owned(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+                Err(error) => error.to_string(),
+            };
+            connectivity.warn(format!("cannot read the object {tip} of {name}: {why}"));
+        }
+        Ok(connectivity)
+    }
+
+    /// Returns the warnings.
+    pub fn into_words(self) -> impl Iterator<Item = String> {
+        self.words.into_inner().into_iter()
+    }
+
+    fn warn(&self, what: String) {
+        self.words.borrow_mut().insert(format!("warning: {what}"));
+    }
+
+    /// Returns an object. One of the repository that is damaged does not count as there, with a warning.
+    fn find<'b>(&self, id: ObjectId, buffer: &'b mut Vec<u8>) -> Result<Option<gix::objs::Data<'b>>, Error> {
+        match self.objects.find(id, buffer) {
+            Err(error) if error.kind() != ErrorKind::Interrupted && !self.objects.is_new(&id) => {
+                self.warn(error.to_string());
+                Ok(None)
+            }
+            found => found,
+        }
+    }
+
+    /// Returns the type of an object. One of the repository that is damaged does not count as there, with a warning.
+    fn kind(&self, id: ObjectId) -> Result<Option<Kind>, Error> {
+        match self.objects.kind(id) {
+            Err(error) if error.kind() != ErrorKind::Interrupted && !self.objects.is_new(&id) => {
+                self.warn(error.to_string());
+                Ok(None)
+            }
+            found => found,
+        }
     }
 
     /// Returns those tips that reach an object that does not exist.
@@ -69,7 +119,7 @@ impl<'a> Connectivity<'a> {
         };
         let mut buffer = Vec::new();
         for id in &commits.unknown {
-            let Some(commit) = self.objects.find(*id, &mut buffer)? else {
+            let Some(commit) = self.find(*id, &mut buffer)? else {
                 return Ok(false);
             };
             let tree = referred(commit.kind, commit.data, id.kind());
@@ -90,7 +140,7 @@ impl<'a> Connectivity<'a> {
                 old.insert(id);
                 continue;
             }
-            let Some(commit) = self.objects.find(id, &mut buffer)? else {
+            let Some(commit) = self.find(id, &mut buffer)? else {
                 return Ok(None);
             };
             commits.unknown.push(id);
@@ -103,7 +153,7 @@ impl<'a> Connectivity<'a> {
             );
         }
         for id in &old {
-            if self.objects.kind(*id)? != Some(Kind::Commit) {
+            if self.kind(*id)? != Some(Kind::Commit) {
                 return Ok(None);
             }
         }
@@ -112,18 +162,20 @@ impl<'a> Connectivity<'a> {
 
     /// Adds commits of the repository that `old` reach and no ref does. `None` if one does not exist.
     fn beyond(&self, old: BTreeSet<ObjectId>, mut commits: Commits) -> Result<Option<Commits>, Error> {
-        let repository = self.objects.repository;
-        let walk = repository
-            .rev_walk(old.iter().copied())
-            .with_hidden(self.refs.iter().copied());
-        let walk = walk.all().map_err(|error| unreadable(&causes(&error)))?;
-        let (mut walked, mut parents) = (BTreeSet::new(), old);
+        let walk = self.objects.repository.rev_walk(old.iter().copied());
+        let walk = walk.with_hidden(self.refs.iter().copied()).all();
+        let Ok(walk) = walk else {
+            return self.down_to_tips(old, commits);
+        };
+        let (mut walked, mut parents) = (BTreeSet::new(), old.clone());
         for commit in walk {
+            self.objects.go_on()?;
             let commit = match commit {
                 Ok(commit) => commit,
-                // It fails, too, if a commit does not exist.
-                Err(_) if self.lacks_one(&parents)? => return Ok(None),
-                Err(error) => return Err(unreadable(&causes(&error))),
+                Err(error) => {
+                    self.warn(format!("cannot read what the refs reach: {}", causes(&error)));
+                    return self.down_to_tips(old, commits);
+                }
             };
             walked.insert(commit.id);
             parents.extend(commit.parent_ids.iter().copied());
@@ -133,13 +185,23 @@ impl<'a> Connectivity<'a> {
         Ok(Some(commits))
     }
 
-    fn lacks_one(&self, ids: &BTreeSet<ObjectId>) -> Result<bool, Error> {
-        for id in ids {
-            if self.objects.kind(*id)?.is_none() {
-                return Ok(true);
+    /// The same, for a repository with an object that cannot be read. Only the refs themselves are complete.
+    fn down_to_tips(&self, old: BTreeSet<ObjectId>, mut commits: Commits) -> Result<Option<Commits>, Error> {
+        let refs: HashSet<_> = self.refs.iter().copied().collect();
+        let (mut seen, mut next, mut buffer) = (HashSet::new(), Vec::from_iter(old), Vec::new());
+        while let Some(id) = next.pop() {
+            if refs.contains(&id) {
+                commits.known.insert(id);
+            } else if seen.insert(id) {
+                let Some(commit) = self.find(id, &mut buffer)? else {
+                    return Ok(None);
+                };
+                commits.unknown.push(id);
+                let parents = referred(commit.kind, commit.data, id.kind()).into_iter();
+                next.extend(parents.filter(|(_, kind)| *kind == Kind::Commit).map(|(id, _)| id));
             }
         }
-        Ok(false)
+        Ok(Some(commits))
     }
 
     /// Returns true if these objects and all objects below them exist. `known` are commits that are complete.
@@ -159,11 +221,11 @@ impl<'a> Connectivity<'a> {
                     continue;
                 }
             }
-            if self.objects.kind(id)? != Some(expected) {
+            if self.kind(id)? != Some(expected) {
                 return Ok(false);
             }
             if expected == Kind::Tree {
-                let Some(tree) = self.objects.find(id, &mut buffer)? else {
+                let Some(tree) = self.find(id, &mut buffer)? else {
                     return Ok(false);
                 };
                 next.extend(referred(tree.kind, tree.data, id.kind()));
@@ -182,7 +244,7 @@ impl<'a> Connectivity<'a> {
                 continue;
             }
             // One that has gone was lost before this push.
-            let Some(object) = self.objects.find(id, &mut buffer)? else {
+            let Some(object) = self.find(id, &mut buffer)? else {
                 continue;
             };
             let referred = referred(object.kind, object.data, id.kind()).into_iter();
