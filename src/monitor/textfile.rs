@@ -26,6 +26,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Begin of the series that a mirror has in this run if its cycle ran.
 const RAN: &str = "stargate_mirror_last_cycle_timestamp_seconds{";
 
+/// Name of the expected time between two cycles. Only the file knows the earlier cycle.
+const INTERVAL: &str = "stargate_mirror_cycle_interval_seconds";
+
 /// Writes the metrics beside the file at `path`, and renames them to it. Counters continue from those in the file. The series of
 /// other mirrors stay.
 ///
@@ -39,7 +42,9 @@ pub fn write_textfile(path: &Path, monitor: &Monitor, now: Timestamp) -> io::Res
     };
     // A repository that cannot be looked at may still exist.
     let is_missing = |repository: &Path| matches!(repository.try_exists(), Ok(false));
-    let text = continued(&plain(&monitor.metrics_text(now)), &earlier, &is_missing);
+    let text = plain(&monitor.metrics_text(now));
+    let text = text.clone() + &intervals(&text, &earlier);
+    let text = continued(&text, &earlier, &is_missing);
     replace(&Disk, path, text.as_bytes(), FILE_MODE)
 }
 
@@ -83,6 +88,25 @@ fn plain(text: &str) -> String {
         }
     }
     plain
+}
+
+/// Returns a family with the expected time between two cycles of each mirror that had one in this run: the time since its
+/// earlier one, or half of what was expected before. So a pause is forgotten soon, and a run by hand does not count much.
+fn intervals(text: &str, earlier: &str) -> String {
+    let before: HashMap<&str, f64> = earlier.lines().filter_map(sample).collect();
+    let interval = |(series, now): (&str, f64)| {
+        let labels = series.strip_prefix(RAN)?;
+        let name = format!("{INTERVAL}{{{labels}");
+        let last = before.get(series).map_or(0.0, |earlier| now - earlier);
+        let expected = last.max(before.get(name.as_str()).map_or(0.0, |expected| expected / 2.0));
+        (expected > 0.0).then(|| format!("{name} {expected}\n"))
+    };
+    let lines: String = text.lines().filter_map(sample).filter_map(interval).collect();
+    if lines.is_empty() {
+        return lines;
+    }
+    let help = "Longest expected time between the ends of two cycles.";
+    format!("# HELP {INTERVAL} {help}\n# TYPE {INTERVAL} gauge\n{lines}")
 }
 
 /// Adds the earlier values of counters and histograms to the new ones, and keeps the series of mirrors that had no cycle in this
@@ -316,6 +340,41 @@ p_backlog 3
         assert!(
             !gone.contains("/a ") && gone.contains(&format!("sent_total{b} 3\n")),
             "{gone}"
+        );
+    }
+
+    #[test]
+    fn the_interval_of_cycles_is_learnt_from_the_last_ones() {
+        let ran = |at: u32| format!("{RAN}repository=\"/a b.git\",mirror=\"\"}} {at}\n");
+        let expected = |text: &str| {
+            let found = text
+                .lines()
+                .filter_map(sample)
+                .find(|(series, _)| series.starts_with(INTERVAL));
+            found.map(|(_, value)| value)
+        };
+        assert_eq!(intervals(&ran(100), ""), "", "one cycle has no interval");
+        let mut earlier = ran(100);
+        for (at, interval) in [
+            (3700, 3600.0),
+            (3710, 1800.0),
+            (7310, 3600.0),
+            (25_310, 18_000.0),
+            (28_910, 9000.0),
+        ] {
+            let now = ran(at) + &intervals(&ran(at), &earlier);
+            assert_eq!(expected(&now), Some(interval), "at {at}");
+            earlier = now;
+        }
+        assert_eq!(
+            expected(&intervals(&ran(28_900), &earlier)),
+            Some(4500.0),
+            "the clock was set back"
+        );
+        assert_eq!(
+            expected(&continued("", &earlier, &|_| false)),
+            Some(9000.0),
+            "no cycle ran"
         );
     }
 

@@ -35,6 +35,9 @@ pub enum RunError {
     /// The journal cannot be written. Mirrored entries stay pending, and the next cycle finds them on the mirror.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The cycle panicked, or there is no thread for it.
+    #[error("the cycle was aborted by an error in the program, or had no thread")]
+    NoEnd,
     /// The mirror cannot be used as it is configured.
     #[error(transparent)]
     Remote(#[from] git_push::Error),

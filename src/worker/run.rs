@@ -320,12 +320,16 @@ fn backoffs(session: &Session<'_>, settled: &[Settled], tried: &[Located], earli
     backoffs
 }
 
-/// Returns the rejections after these groups were tried. Those of other groups stay unchanged.
+/// Returns the rejections after these groups were tried. Those of other groups, and of groups about which nothing definite is
+/// known, stay unchanged.
 fn rejections(settled: &[Settled], alone: &Alone, earlier: &[Rejection]) -> Vec<Rejection> {
-    let is_tried = |rejection: &&Rejection| settled.iter().any(|one| *one.group.label() == *rejection.group);
-    let untried = earlier.iter().filter(|rejection| !is_tried(rejection)).cloned();
+    let is_answered = |rejection: &&Rejection| {
+        let mut definite = settled.iter().filter(|one| one.result.outcome.is_definite());
+        definite.any(|one| *one.group.label() == *rejection.group)
+    };
+    let unanswered = earlier.iter().filter(|rejection| !is_answered(rejection)).cloned();
     let rejected = settled.iter().filter_map(|one| rejection(one, alone));
-    rejected.chain(untried).take(MOST_REJECTIONS).collect()
+    rejected.chain(unanswered).take(MOST_REJECTIONS).collect()
 }
 
 /// Returns the rejection of a group, if the server explained it, or the refs of it that were pushed without LFS objects.

@@ -23,6 +23,7 @@ use durable::{
 use super::{
     backoff::delay_after,
     choice::Chosen,
+    cycle_end::CycleEnd,
     cycle_observer::Observers,
     error::RunError,
     journal_watcher::JournalWatcher,
@@ -43,7 +44,7 @@ use crate::{
 /// Maximum number of concurrent cycles to one server.
 const CONCURRENCY: usize = 4;
 /// Interval of cycles over a quiet repository, which compare the refs of both sides.
-const QUIET: Duration = Duration::from_secs(15 * 60);
+pub const QUIET: Duration = Duration::from_secs(15 * 60);
 /// Time for a push to write its journal entry after its refs have moved. Without an entry, a comparison finds the move.
 const ENTRY_DELAY: Duration = Duration::from_secs(1);
 /// Interval of the search for new repositories and changed settings.
@@ -322,16 +323,19 @@ impl Watch {
         let is_alone = self.schedule.is_alone(&target);
         let (environment, sender, clock) = (self.environment.clone(), self.sender.clone(), self.clock);
         let ref_watcher = self.ref_watcher.clone();
-        thread::spawn(move || {
+        let end = CycleEnd::new(sender.clone(), target.clone());
+        let cycle = move || {
             let has_moved = ref_watcher.ignore_earlier_moves(&target.repository);
             if has_moved && !is_alone {
                 // The cycles to the other mirrors do not know of the move. Fails only if the watch has stopped.
                 let _ = sender.send(Event::Moved(target.repository.clone()));
             }
-            let result = run(&target.repository, &options, &*environment, &clock);
-            // Fails only if the cycle was abandoned.
-            let _ = sender.send(Event::Finished(target, Box::new(result)));
-        });
+            end.send(run(&target.repository, &options, &*environment, &clock));
+        };
+        // Without a thread, the cycle ends here.
+        if let Err(error) = thread::Builder::new().spawn(cycle) {
+            tracing::error!(%error, "cannot start a thread for a cycle");
+        }
     }
 
     fn finish(&mut self, target: &Target, result: &Result<CycleReport, RunError>) {
