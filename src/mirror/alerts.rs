@@ -187,6 +187,11 @@ impl AlertMemory {
             .collect()
     }
 
+    /// Returns true if none of these channels has to hear anything, now or after a running delivery.
+    pub fn is_over(&self, channels: &[AlertChannel]) -> bool {
+        self.due(channels, i64::MAX).is_empty()
+    }
+
     fn alert(&self, channel: AlertChannel, condition: Condition) -> Option<Alert> {
         let of = |told: &BTreeMap<AlertChannel, BTreeMap<Condition, i64>>| {
             told.get(&channel).and_then(|told| told.get(&condition)).copied()

@@ -35,7 +35,11 @@ const INTERVAL: &str = "stargate_mirror_cycle_interval_seconds";
 /// # Errors
 /// The file cannot be read or written, or another run holds its lock for [`LOCK_WAIT`].
 pub fn write_textfile(path: &Path, monitor: &Monitor, now: Timestamp) -> io::Result<()> {
-    let _locked = lock(&lock_path(path))?;
+    write_by(path, monitor, now, &SystemClock::default())
+}
+
+fn write_by(path: &Path, monitor: &Monitor, now: Timestamp, clock: &dyn Clock) -> io::Result<()> {
+    let _locked = lock(&lock_path(path), clock)?;
     let earlier = match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         read => read?,
@@ -56,8 +60,7 @@ fn lock_path(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn lock(path: &Path) -> io::Result<DiskFile> {
-    let clock = SystemClock::default();
+fn lock(path: &Path, clock: &dyn Clock) -> io::Result<DiskFile> {
     let file = Disk.open_append(path)?;
     while !Disk.try_lock(&file)? {
         if clock.elapsed() >= LOCK_WAIT {
@@ -97,9 +100,11 @@ fn intervals(text: &str, earlier: &str) -> String {
     let interval = |(series, now): (&str, f64)| {
         let labels = series.strip_prefix(RAN)?;
         let name = format!("{INTERVAL}{{{labels}");
-        let last = before.get(series).map_or(0.0, |earlier| now - earlier);
-        let expected = last.max(before.get(name.as_str()).map_or(0.0, |expected| expected / 2.0));
-        (expected > 0.0).then(|| format!("{name} {expected}\n"))
+        let earlier = before.get(series)?;
+        let expected = before.get(name.as_str()).map_or(0.0, |expected| expected / 2.0);
+        // Two cycles may end in the same second.
+        let expected = expected.max(now - earlier).max(1.0);
+        Some(format!("{name} {expected}\n"))
     };
     let lines: String = text.lines().filter_map(sample).filter_map(interval).collect();
     if lines.is_empty() {
@@ -246,7 +251,10 @@ fn sample(line: &str) -> Option<(&str, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use durable::clock::ManualClock;
+
     use super::*;
+    use crate::releasing_clock::ReleasingClock;
 
     const OPEN: &str = "\
 # HELP p_build Version.
@@ -354,6 +362,7 @@ p_backlog 3
             found.map(|(_, value)| value)
         };
         assert_eq!(intervals(&ran(100), ""), "", "one cycle has no interval");
+        assert_eq!(expected(&intervals(&ran(100), &ran(100))), Some(1.0));
         let mut earlier = ran(100);
         for (at, interval) in [
             (3700, 3600.0),
@@ -382,20 +391,18 @@ p_backlog 3
     fn a_lock_that_another_run_holds_is_waited_for() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("stargate.prom");
-        let held = lock(&lock_path(&path)).expect("a lock");
+        let clock = ManualClock::default();
+        let held = lock(&lock_path(&path), &clock).expect("a lock");
         let monitor = Monitor::default();
-        let written = std::thread::scope(|scope| {
-            let writes = scope.spawn(|| write_textfile(&path, &monitor, Timestamp::UNIX_EPOCH));
-            std::thread::sleep(Duration::from_millis(100));
-            assert!(!path.exists(), "the other run is not over");
-            drop(held);
-            writes.join().expect("it ends")
-        });
-        written.expect("a file");
-        assert!(
-            fs::read_to_string(&path)
-                .expect("a file")
-                .contains("stargate_mirror_build_info{")
-        );
+        let write = |clock: &dyn Clock| write_by(&path, &monitor, Timestamp::UNIX_EPOCH, clock);
+        let error = write(&clock).expect_err("the other run is not over");
+        assert!(error.to_string().contains("another run holds the lock"), "{error}");
+        assert_eq!(clock.slept().iter().sum::<Duration>(), LOCK_WAIT);
+        assert!(!path.exists());
+        let clock = ReleasingClock::new(held);
+        write(&clock).expect("the other run ends");
+        assert_eq!(clock.slept(), [LOCK_PAUSE]);
+        let text = fs::read_to_string(&path).expect("a file");
+        assert!(text.contains("stargate_mirror_build_info{"), "{text}");
     }
 }

@@ -17,6 +17,7 @@ mod place;
 mod pool;
 mod post;
 mod program;
+mod removed;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,10 +44,11 @@ use super::{
     memory::Memory,
     schedule::Target,
     status::status_of,
+    vanished::is_missing,
     watch::SharedEnvironment,
 };
 use crate::{
-    config::{AlertConfig, Mirrors},
+    config::{AlertConfig, Config, Mirrors},
     journal,
     mirror::{Alert, AlertChannel},
     uuid,
@@ -158,16 +160,59 @@ impl Alerts {
         self.send_due(findings, about, place, config, now);
     }
 
+    /// Ends all alerts about mirrors that were removed from the settings, and deletes their files once that was reported.
+    fn end_removed(&self, repository: &Path, now: Timestamp) {
+        // Without settings, nobody knows what was removed from them.
+        let Ok(mirrors) = Mirrors::load(repository) else { return };
+        let places = removed::removed(&mirrors, repository, self.unwritten.as_ref());
+        // The folder is missing if there has never been anything to mirror.
+        for place in places.unwrap_or_default() {
+            let config = mirrors.repository.alerts.clone();
+            let ended = Findings::default();
+            let is_over = place.change(LOCK_WAIT, |memory| {
+                memory.observe(ended.observed());
+                memory.is_over(&channels(&config))
+            });
+            let removed = match is_over {
+                Ok(Some(true)) => place.remove(),
+                Ok(Some(false)) => {
+                    self.send_due(ended, About::default(), place, config, now);
+                    continue;
+                }
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
+                let (repository, mirror) = (repository.display(), place.mirror.as_deref());
+                tracing::warn!(%repository, mirror, %error, "cannot end the alerts about a mirror that was removed");
+            }
+        }
+    }
+
+    /// Returns where alerts about a missing repository are remembered, and how they are sent. Only a process that stays can
+    /// remember, and only the settings of the user and of the system are left.
+    fn alerted_of_missing(&self, repository: &Path) -> Option<(Place, AlertConfig)> {
+        let unwritten = self.unwritten.as_ref()?;
+        let config = Config::global().ok()?.alerts;
+        config
+            .is_any()
+            .then(|| (removed::missing(repository, unwritten), config))
+    }
+
     /// Returns where alerts about a mirror are remembered and how they are sent; none if nobody wants any.
     fn alerted(&self, repository: &Path, mirror: Option<&str>) -> Option<(Place, AlertConfig)> {
-        let mirrors = match Mirrors::load(repository) {
-            Ok(mirrors) => mirrors,
-            Err(error) => {
-                // Without readable settings nobody can be told.
-                tracing::error!(repository = %repository.display(), %error, "the settings of alerts cannot be read, so none is sent");
-                return None;
-            }
-        };
+        if is_missing(repository) {
+            return self.alerted_of_missing(repository);
+        }
+        let mirrors = Mirrors::load(repository).or_else(|error| {
+            tracing::warn!(repository = %repository.display(), %error, "alerts are sent by the settings of the user and of the system");
+            Config::global().map(Mirrors::of)
+        });
+        let mirrors = mirrors.inspect_err(|error| {
+            // Without readable settings nobody can be told.
+            tracing::error!(repository = %repository.display(), %error, "the settings of alerts cannot be read, so none is sent");
+        });
+        let mirrors = mirrors.ok()?;
         let mut each = Chosen::each(&mirrors);
         let chosen = each.find(|chosen| chosen.name_among_several() == mirror)?;
         let config = chosen.config().alerts.clone();
@@ -187,7 +232,12 @@ impl CycleObserver for Alerts {
         if matches!(ended.result, Err(RunError::SeveralMirrors(_))) {
             return;
         }
-        let Some((place, config)) = self.alerted(ended.repository, ended.mirror) else {
+        let alerted = match ended.result {
+            // It may be back by now, but the alert about that is the same.
+            Err(RunError::Missing(_)) => self.alerted_of_missing(ended.repository),
+            _ => self.alerted(ended.repository, ended.mirror),
+        };
+        let Some((place, config)) = alerted else {
             return;
         };
         let memory = Memory::read(&place.worker_memory);
@@ -203,6 +253,7 @@ impl CycleObserver for Alerts {
         let remote = remote.or(report.and_then(|report| report.remote.as_deref()));
         let about = About::new(ended.status().ok(), remote);
         self.send_due(findings, about, place, config, ended.at);
+        self.end_removed(ended.repository, ended.at);
     }
 
     fn cycle_began(&self, target: &Target, began: Timestamp) {

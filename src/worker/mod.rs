@@ -43,6 +43,7 @@ mod share;
 mod status;
 mod sync;
 mod token;
+mod vanished;
 mod wait;
 mod watch;
 mod watermarks;

@@ -26,6 +26,7 @@ use super::{
     review::{NothingMirrored, unknown_settings},
     session::{Session, missing_setting, opened},
     token::watch_token,
+    vanished::is_missing,
     watermarks::{Attempted, set_back_watermarks},
 };
 use crate::{
@@ -67,6 +68,8 @@ pub(super) fn name_among_several(git_dir: &Path, remote: Option<&str>) -> Option
             .ok()
             .as_ref()
             .and_then(named),
+        // Nothing but the command line names the mirrors of a repository that is missing.
+        Err(_) if is_missing(git_dir) => remote.map(str::to_owned),
         Err(_) => {
             let mirrors = Mirrors::load(git_dir).ok()?;
             let watched = Chosen::watched(&mirrors, remote);
@@ -104,6 +107,9 @@ fn timed(
         remote = tracing::field::Empty
     );
     let _entered = cycle.entered();
+    if options.several && is_missing(git_dir) {
+        return Err(RunError::Missing(git_dir.to_owned()));
+    }
     let mut report = match Session::open(git_dir, options, environment, clock)? {
         Some(session) => cycle_over_backlog(&session)?,
         None => nothing_to_mirror(git_dir, options, environment)?,

@@ -35,6 +35,7 @@ use super::{
     root::{FoundRepositories, find_repositories},
     run::{name_among_several, run},
     schedule::{Schedule, Start, Target},
+    vanished::{is_missing, vanished},
 };
 use crate::{
     config::{Config, Mirrors},
@@ -127,6 +128,8 @@ pub fn watch(
         unmirrored: BTreeMap::new(),
         troubled: BTreeMap::new(),
         below: None,
+        targets: BTreeSet::new(),
+        vanished: BTreeSet::new(),
     };
     watch.until_stopped(&events, alive);
     watch.wind_down(&events);
@@ -152,6 +155,10 @@ struct Watch {
     troubled: BTreeMap<Target, Duration>,
     /// Result of the last search below the root.
     below: Option<FoundRepositories>,
+    /// Targets of the last search.
+    targets: BTreeSet<Target>,
+    /// Known repositories that are missing.
+    vanished: BTreeSet<PathBuf>,
 }
 
 impl Watch {
@@ -216,7 +223,7 @@ impl Watch {
             }
             None => {}
         }
-        let (mut patterns, mut targets) = (BTreeMap::new(), BTreeSet::new());
+        let (mut patterns, mut targets) = (BTreeMap::new(), self.add_vanished(&mut there, now));
         for repository in &there {
             // The journal can be watched only if its folder exists.
             if let Err(error) = journal::create_folder(&Disk, repository) {
@@ -232,6 +239,27 @@ impl Watch {
         self.ref_watcher.set(&patterns);
         self.schedule.retain(&targets);
         self.watched.observers.targets_found(&targets);
+        self.targets = targets;
+    }
+
+    /// Returns the targets of known repositories that are missing, and removes these from those that are `there`. Their cycles
+    /// report that; the first one comes at once.
+    fn add_vanished(&mut self, there: &mut BTreeSet<PathBuf>, now: Duration) -> BTreeSet<Target> {
+        let known: BTreeSet<PathBuf> = self.targets.iter().map(|target| target.repository.clone()).collect();
+        let named = there.iter().filter(|named| known.contains(*named) && is_missing(named));
+        let mut missing: BTreeSet<PathBuf> = named.cloned().collect();
+        there.retain(|repository| !missing.contains(repository));
+        missing.extend(vanished(&known, there, &|repository| repository.try_exists()));
+        for repository in missing.difference(&self.vanished) {
+            tracing::error!(repository = %repository.display(), "the repository is missing");
+            self.schedule.wake(repository, now);
+        }
+        for repository in self.vanished.difference(&missing) {
+            self.schedule.wake(repository, now);
+        }
+        self.vanished = missing;
+        let is_missing = |target: &&Target| self.vanished.contains(&target.repository);
+        self.targets.iter().filter(is_missing).cloned().collect()
     }
 
     /// Adds a target for each mirror of the repository, or a single one if the command line names a mirror.

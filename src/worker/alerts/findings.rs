@@ -72,6 +72,10 @@ impl Findings {
     pub(super) fn new(ended: &EndedCycle<'_>, memory: Option<&Memory>, stale_after: Duration) -> Self {
         let mut findings = Findings::default();
         let now = ended.at;
+        if ended.result.is_ok_and(has_no_mirror) {
+            // What the memory knows is about a mirror that was removed from the settings.
+            return findings;
+        }
         match memory {
             Some(memory) => findings.add_memory(memory, now),
             None => findings.unknown.extend(OF_MEMORY.map(|(condition, _)| condition)),
@@ -247,7 +251,12 @@ fn of_error(error: &RunError, now: Timestamp) -> Option<Finding> {
     Some(Finding::new(now, Some(error.to_string()), hint))
 }
 
-/// Finds an oldest pending entry that is too old. A repository without a mirror has no stale one.
+/// Returns true if no mirror is configured: nothing can be wrong with it.
+fn has_no_mirror(report: &CycleReport) -> bool {
+    matches!(report.missing, Some(Missing::Remote | Missing::RemoteOfSeveral))
+}
+
+/// Finds an oldest pending entry that is too old.
 fn stale(
     status: &RepositoryStatus,
     report: Option<&CycleReport>,
@@ -255,9 +264,6 @@ fn stale(
     now: Timestamp,
 ) -> Option<Finding> {
     let missing = report.and_then(|report| report.missing.as_ref());
-    if matches!(missing, Some(Missing::Remote | Missing::RemoteOfSeveral)) {
-        return None;
-    }
     let oldest = status.oldest_pending?;
     // A clock that was set back makes no entry old.
     let age = Duration::try_from(now.duration_since(oldest)).unwrap_or_default();

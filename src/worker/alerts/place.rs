@@ -52,6 +52,38 @@ impl Place {
         }
     }
 
+    /// Returns the files of a mirror that is not in the settings any more, or of a repository that is missing.
+    pub(super) fn of_removed(
+        repository: &Path,
+        mirror: Option<String>,
+        memory: PathBuf,
+        unwritten: Option<Unwritten>,
+    ) -> Self {
+        Place {
+            repository: std::path::absolute(repository).unwrap_or_else(|_| repository.to_owned()),
+            mirror,
+            // There is none.
+            worker_memory: memory.with_extension("worker"),
+            lock: memory.with_extension("lock"),
+            memory,
+            unwritten,
+        }
+    }
+
+    /// Removes the memory of alerts, once nobody has to hear of them.
+    ///
+    /// # Errors
+    /// The files cannot be removed.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        self.unwritten().map(|mut unwritten| unwritten.remove(&self.memory));
+        [&self.memory, &self.lock]
+            .into_iter()
+            .try_for_each(|path| match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            })
+    }
+
     /// Returns the path of the memory of alerts.
     pub(super) fn memory(&self) -> &Path {
         &self.memory

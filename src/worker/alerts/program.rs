@@ -19,7 +19,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(10);
 /// Interval between checks for the end of the program.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// Runs the program in the repository with `body` on its standard input, and kills it after `limit`. Its standard error is that
+/// Runs the program in the repository, or in `/` if that is missing, with `body` on its standard input, and kills it after `limit`. Its standard error is that
 /// of the worker.
 ///
 /// # Errors
@@ -33,7 +33,12 @@ pub(super) fn run(command: &[BString], repository: &Path, body: &str, limit: Dur
         return Err(Failure::not_sent("there is no command".into()));
     };
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(repository);
+    let folder = if repository.is_dir() {
+        repository
+    } else {
+        Path::new("/")
+    };
+    command.args(arguments).current_dir(folder);
     command.stdin(Stdio::piped()).stdout(Stdio::null());
     for name in SECRET_VARIABLES {
         command.env_remove(name);
@@ -141,6 +146,15 @@ mod tests {
         sh_with(folder.path(), "cat > alert", &large, LIMIT).expect("it ends");
         let length = fs::metadata(folder.path().join("alert")).expect("a file").len();
         assert_eq!(length, large.len() as u64 + 1);
+    }
+
+    #[test]
+    fn without_the_repository_the_program_runs_in_the_root() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("cwd");
+        let script = format!("pwd > '{}'", out.display());
+        sh(&folder.path().join("missing.git"), &script, LIMIT).expect("it ends");
+        assert_eq!(fs::read(out).expect("a file"), b"/\n");
     }
 
     #[test]

@@ -121,3 +121,85 @@ fn an_alert_that_cannot_be_delivered_does_not_hold_up_the_next_one() {
     assert_eq!(alerts.collect::<Vec<_>>(), ["stale", "refused"]);
     assert!(world.json("alerts.json")["told"]["url"]["refused"].is_i64());
 }
+
+#[test]
+fn a_mirror_that_is_removed_from_the_settings_has_no_trouble() {
+    let (_mirror, world) = rejected();
+    assert_eq!(world.run(), 1);
+    let begun = [pair("stale", "firing"), pair("refused", "firing")];
+    assert_eq!(world.words(), begun);
+    git(&world.stargate.git_dir, ["config", "--unset", "stargate.remote"]);
+    for _ in 0..2 {
+        assert_eq!(world.run(), 0);
+    }
+    assert_eq!(
+        world.words()[2..],
+        [pair("stale", "resolved"), pair("refused", "resolved")]
+    );
+}
+
+#[test]
+fn one_of_several_mirrors_that_is_removed_is_reported_as_resolved_once() {
+    let other = Mirror::with_token(TOKEN);
+    other.create(NAME, Format::Sha1);
+    other.hook(NAME, "pre-receive", "exit 1");
+    let mirror = tempfile::tempdir().expect("a folder");
+    git(mirror.path(), ["init", "-q", "--bare", "."]);
+    let world = World::new(&mirror.path().display().to_string()).with_command();
+    world.stargate.configure("stargate.staleAfter", "1d");
+    world.stargate.configure("stargate.back-up.remote", &other.url(NAME));
+    assert_eq!(world.run(), 1);
+    assert_eq!(world.words(), [pair("refused", "firing")]);
+    assert!(world.file("alerts.back-up.json").exists());
+    git(
+        &world.stargate.git_dir,
+        ["config", "--remove-section", "stargate.back-up"],
+    );
+    for _ in 0..3 {
+        assert_eq!(world.run(), 0);
+    }
+    assert_eq!(world.words()[1..], [pair("refused", "resolved")]);
+    assert_eq!(world.alerts()[1]["mirror"], "back-up");
+    for file in ["alerts.back-up.json", "alerts.back-up.lock"] {
+        assert!(!world.file(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn a_repository_that_vanishes_from_a_watch_is_an_error_until_it_is_back() {
+    let mirror = tempfile::tempdir().expect("a folder");
+    git(mirror.path(), ["init", "-q", "--bare", "."]);
+    let world = World::new(&mirror.path().display().to_string());
+    let folder = world.stargate.folder();
+    let notify = folder.join("notify");
+    executable::script(&notify, NOTIFY);
+    let user = folder.join("user-config");
+    let user = user.to_str().expect("UTF-8");
+    let command = format!("'{}' '{}'", notify.display(), folder.display());
+    git(folder, ["config", "-f", user, "stargate.alertCommand", &command]);
+    let volume = world.stargate.git_dir.parent().expect("a folder").display().to_string();
+    let watch = Running::start(&["watch", "--root", &volume], &[("GIT_CONFIG_GLOBAL", user)]);
+    watch.until("outcome=mirrored");
+    // A cycle that is still running could fail in another way.
+    watch.until("cycle ended");
+    let away = folder.join("away.git");
+    fs::rename(&world.stargate.git_dir, &away).expect("it moves");
+    watch.until("the repository is missing");
+    watch.until_times("alert sent", 1);
+    let alert = &world.alerts()[0];
+    assert_eq!(
+        (&alert["alert"], &alert["state"]),
+        (&json!("misconfigured"), &json!("firing"))
+    );
+    assert!(
+        alert["reason"].as_str().expect("a reason").ends_with("is missing"),
+        "{alert}"
+    );
+    fs::rename(&away, &world.stargate.git_dir).expect("it moves");
+    watch.until_times("alert sent", 2);
+    watch.terminate();
+    assert_eq!(
+        world.words(),
+        [pair("misconfigured", "firing"), pair("misconfigured", "resolved")]
+    );
+}
