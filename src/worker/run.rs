@@ -53,6 +53,11 @@ pub fn run(
     clock: &dyn Clock,
 ) -> Result<CycleReport, RunError> {
     let result = timed(git_dir, options, environment, clock);
+    // It may have vanished during the cycle.
+    let result = result.map_err(|error| match options.several && is_missing(git_dir) {
+        true => RunError::Missing(git_dir.to_owned()),
+        false => error,
+    });
     if !options.dry_run && !options.observers.is_empty() {
         observe(git_dir, options, clock, &result);
     }
