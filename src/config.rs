@@ -25,7 +25,7 @@ pub use self::alerts::AlertConfig;
 use self::choices::{DEFAULT_BRANCH_WORDS, FORGE_WORDS, LFS_WORDS};
 pub use self::choices::{DefaultBranch, ForgeSetting, LfsSetting};
 pub use self::keys::{APPEND_ONLY, KEYS, MIRROR_KEYS, URL_KEYS};
-pub use self::mirrors::{Mirrors, alerts_file, alerts_lock_file, lock_file, memory_file};
+pub use self::mirrors::{Mirrors, alerts_file, alerts_lock_file, lock_file, memory_file, mirror_of_alerts_file};
 pub use self::origin::{Origin, origin};
 use self::reader::Reader;
 use crate::{append_only::Paths, ref_pattern::RefPatterns};
@@ -133,6 +133,33 @@ impl Default for Config {
     }
 }
 
+/// Returns the files of the system and of the user that exist.
+fn global_files() -> impl Iterator<Item = gix::config::file::Metadata> {
+    use gix::config::{Source, file::Metadata};
+
+    let mut env = |name: &str| std::env::var_os(name);
+    [Source::System, Source::Git, Source::User]
+        .into_iter()
+        .filter_map(move |source| {
+            let path = source.storage_location(&mut env)?;
+            path.is_file().then_some(Metadata {
+                path: Some(path),
+                source,
+                level: 0,
+                trust: gix::sec::Trust::Full,
+            })
+        })
+}
+
+/// Reads the configuration of the system and of the user, without that of a repository and without includes.
+///
+/// # Errors
+/// A file cannot be read, or is not git configuration.
+fn global_config() -> Result<gix::config::File, gix::Error> {
+    let file = gix::config::File::from_paths_metadata(global_files(), Default::default())?;
+    Ok(file.unwrap_or_default())
+}
+
 /// Reads the configuration that git would use in the repository at `git_dir`: system, user, repository, its work tree
 /// (`extensions.worktreeConfig`), and environment. Follows includes, and does not run git.
 ///
@@ -141,18 +168,6 @@ impl Default for Config {
 pub fn git_config(git_dir: &Path) -> Result<gix::config::File, gix::Error> {
     use gix::config::{File, Source, file::Metadata, file::init::Options};
 
-    let mut env = |name: &str| std::env::var_os(name);
-    let globals = [Source::System, Source::Git, Source::User]
-        .into_iter()
-        .filter_map(|source| {
-            let path = source.storage_location(&mut env)?;
-            path.is_file().then_some(Metadata {
-                path: Some(path),
-                source,
-                level: 0,
-                trust: gix::sec::Trust::Full,
-            })
-        });
     let local = Metadata {
         path: Some(git_dir.join("config")),
         source: Source::Local,
@@ -173,7 +188,7 @@ pub fn git_config(git_dir: &Path) -> Result<gix::config::File, gix::Error> {
         ),
         ..Default::default()
     };
-    let mut file = File::from_paths_metadata(globals.chain([local]), options)?.unwrap_or_default();
+    let mut file = File::from_paths_metadata(global_files().chain([local]), options)?.unwrap_or_default();
     let of_work_tree = git_dir.join("config.worktree");
     if file.boolean("extensions.worktreeConfig")?.unwrap_or_default() && of_work_tree.is_file() {
         let of_work_tree = Metadata {
@@ -216,6 +231,14 @@ impl Config {
     /// See [`git_config()`]; a single bad value is a [`Problem`] instead.
     pub fn load(git_dir: &Path) -> Result<Self, gix::Error> {
         Ok(Config::from_git_config(&git_config(git_dir)?))
+    }
+
+    /// Reads the settings of the system and of the user, which apply if those of a repository cannot be read.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is not git configuration.
+    pub fn global() -> Result<Self, gix::Error> {
+        Ok(Config::from_git_config(&global_config()?))
     }
 
     /// Creates the settings of `[stargate]` from git configuration.

@@ -156,4 +156,6 @@ mod openmetrics;
 pub mod parts;
 pub mod ref_pattern;
 pub mod ref_update;
+#[cfg(test)]
+mod releasing_clock;
 mod uuid;

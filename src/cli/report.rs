@@ -286,6 +286,8 @@ impl From<RunError> for Failure {
                 Exit::Failed,
                 "run as the user that owns the repository; nothing was sent",
             ),
+            RunError::Missing(_) => (Exit::Failed, "look whether its volume is mounted"),
+            RunError::NoEnd => (Exit::Failed, "see the log; the entries stay pending"),
             RunError::Write(_) => (
                 Exit::Failed,
                 "the entries stay pending; the next cycle finds those that are on the mirror",

@@ -117,7 +117,9 @@ fn cycles(
     json: bool,
     tally: &mut Tally,
 ) -> Result<Exit, Failure> {
-    let mirrors = worker::mirror_names(git_dir, options.remote.as_deref())?;
+    // A configuration that cannot be read is reported by the cycle, so that its observers hear of it.
+    let mirrors =
+        worker::mirror_names(git_dir, options.remote.as_deref()).unwrap_or_else(|_| vec![options.remote.clone()]);
     let several = mirrors.len() > 1;
     let options = |remote: &Option<String>| Options {
         remote: remote.clone(),

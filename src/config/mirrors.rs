@@ -136,6 +136,12 @@ pub fn alerts_lock_file(place: usize, name: &str) -> String {
     format!("{}.lock", file_of("alerts", place, name))
 }
 
+/// Returns the name of the mirror whose memory of alerts has this file name; none for other files and for the first mirror.
+pub fn mirror_of_alerts_file(file: &str) -> Option<String> {
+    let name = decoded(file.strip_prefix("alerts.")?.strip_suffix(".json")?)?;
+    (alerts_file(1, &name) == file).then_some(name)
+}
+
 fn file_of(what: &str, place: usize, name: &str) -> String {
     if place == 0 {
         what.to_owned()
@@ -156,6 +162,17 @@ fn encoded(name: &str) -> String {
         }
     }
     encoded
+}
+
+/// Returns the name that was [`encoded()`], if it was one.
+fn decoded(encoded: &str) -> Option<String> {
+    let mut parts = encoded.split('%');
+    let mut name = parts.next()?.as_bytes().to_owned();
+    for part in parts {
+        name.push(u8::from_str_radix(part.get(..2)?, 16).ok()?);
+        name.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(name).ok()
 }
 
 /// Returns the mirrors of `stargate.remote`.
@@ -323,5 +340,22 @@ mod tests {
             (alerts_file(0, "a"), alerts_lock_file(1, "b")),
             ("alerts.json".into(), "alerts.b.lock".into())
         );
+    }
+
+    #[test]
+    fn the_file_of_alerts_gives_the_name_of_the_mirror() {
+        for name in ["backup", "https://h/o/r.git", "a%b c", "ü"] {
+            assert_eq!(mirror_of_alerts_file(&alerts_file(1, name)).as_deref(), Some(name));
+        }
+        for file in [
+            "alerts.json",
+            "alerts.%.json",
+            "alerts.%zz.json",
+            "alerts.a/b.json",
+            "worker.a.json",
+            "alerts.a.lock",
+        ] {
+            assert_eq!(mirror_of_alerts_file(file), None, "{file}");
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Alerts about a mirror: which ones are due at the end of a cycle.
 //!
 //! A [`Condition`] holds or does not hold. Each channel hears of it twice: once when it begins (*firing*), and once when it has
-//! ended (*resolved*). The memory has what each channel was told last. So an alert that was not delivered is due again, and a
-//! condition that ended before anyone heard of it is never reported.
+//! ended (*resolved*). The memory has what each channel was told last, and what it may have been told: a delivery can be killed,
+//! or lose its answer. So an alert that was not delivered is due again, the end of a condition of which a channel may have heard
+//! is reported, and a condition that ended before anyone can have heard of it is never reported.
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -104,6 +105,19 @@ pub struct Alert {
     pub state: AlertState,
     /// Begin of the condition, in seconds since the epoch.
     pub since: i64,
+    /// True if an earlier delivery may have told the channel that the condition holds.
+    pub was_maybe_told: bool,
+}
+
+/// End of the attempt to deliver an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The channel has it.
+    Arrived,
+    /// Nothing was sent.
+    NotSent,
+    /// The channel may have it.
+    Unknown,
 }
 
 /// State of a condition at the end of a cycle.
@@ -126,6 +140,9 @@ pub struct AlertMemory {
     /// For each channel the conditions that it believes to hold.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     told: BTreeMap<AlertChannel, BTreeMap<Condition, i64>>,
+    /// For each channel the conditions that it may believe to hold.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    maybe_told: BTreeMap<AlertChannel, BTreeMap<Condition, i64>>,
     /// The process that is sending alerts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     claim: Option<Claim>,
@@ -170,43 +187,70 @@ impl AlertMemory {
             .collect()
     }
 
+    /// Returns true if none of these channels has to hear anything, now or after a running delivery.
+    pub fn is_over(&self, channels: &[AlertChannel]) -> bool {
+        self.due(channels, i64::MAX).is_empty()
+    }
+
     fn alert(&self, channel: AlertChannel, condition: Condition) -> Option<Alert> {
-        let told = self.told.get(&channel).and_then(|told| told.get(&condition));
+        let of = |told: &BTreeMap<AlertChannel, BTreeMap<Condition, i64>>| {
+            told.get(&channel).and_then(|told| told.get(&condition)).copied()
+        };
+        let (told, maybe_told) = (of(&self.told), of(&self.maybe_told));
         let (state, since) = match (self.since.get(&condition), told) {
-            (Some(since), None) => (AlertState::Firing, since),
-            (None, Some(since)) => (AlertState::Resolved, since),
-            (Some(_), Some(_)) | (None, None) => return None,
+            (Some(since), None) => (AlertState::Firing, *since),
+            (None, _) => (AlertState::Resolved, told.or(maybe_told)?),
+            (Some(_), Some(_)) => return None,
         };
         Some(Alert {
             channel,
             condition,
             state,
-            since: *since,
+            since,
+            was_maybe_told: maybe_told.is_some(),
         })
     }
 
-    /// Leaves the alerts to the delivery with this unique name until [`release()`](Self::release), at most for [`CLAIM`].
-    pub fn claim(&mut self, owner: &str, now: i64) {
+    /// Leaves these alerts to the delivery with this unique name until [`release()`](Self::release), at most for [`CLAIM`]. If it
+    /// is killed, the channels may have heard of them.
+    pub fn claim(&mut self, owner: &str, due: &[Alert], now: i64) {
         self.claim = Some(Claim {
             owner: owner.to_owned(),
             until: now.saturating_add(CLAIM),
         });
+        for alert in due.iter().filter(|alert| alert.state == AlertState::Firing) {
+            let maybe_told = self.maybe_told.entry(alert.channel).or_default();
+            maybe_told.insert(alert.condition, alert.since);
+        }
     }
 
-    /// Records what a delivery has delivered, and ends its claim. The claim of another one stays.
-    pub fn release(&mut self, owner: &str, delivered: &[Alert]) {
-        if self.claim.as_ref().is_some_and(|claim| claim.owner == owner) {
+    /// Records the ends of a delivery, and ends its claim. The claim of another one stays.
+    pub fn release(&mut self, owner: &str, ends: &[(Alert, Fate)]) {
+        let is_claimed = self.claim.as_ref().is_some_and(|claim| claim.owner == owner);
+        if is_claimed {
             self.claim = None;
         }
-        for alert in delivered {
+        for (alert, fate) in ends {
             let told = self.told.entry(alert.channel).or_default();
-            if alert.state == AlertState::Firing {
-                told.insert(alert.condition, alert.since);
-            } else {
-                told.remove(&alert.condition);
+            let maybe_told = self.maybe_told.entry(alert.channel).or_default();
+            match (fate, alert.state) {
+                (Fate::Arrived, AlertState::Firing) => {
+                    told.insert(alert.condition, alert.since);
+                    maybe_told.remove(&alert.condition);
+                }
+                (Fate::Arrived, AlertState::Resolved) => {
+                    told.remove(&alert.condition);
+                    maybe_told.remove(&alert.condition);
+                }
+                // Without the claim, the mark is that of the next delivery.
+                (Fate::NotSent, AlertState::Firing) if is_claimed && !alert.was_maybe_told => {
+                    maybe_told.remove(&alert.condition);
+                }
+                (Fate::NotSent | Fate::Unknown, _) => {}
             }
         }
         self.told.retain(|_, told| !told.is_empty());
+        self.maybe_told.retain(|_, told| !told.is_empty());
     }
 }
 
@@ -245,13 +289,15 @@ mod tests {
         memory.observe(observed.iter().copied());
         let working = chosen(*working);
         let due = memory.due(&chosen(*configured), now);
-        let delivered: Vec<_> = due
-            .into_iter()
-            .filter(|alert| working.contains(&alert.channel))
-            .collect();
-        memory.claim("me", now);
-        memory.release("me", &delivered);
+        memory.claim("me", &due, now);
+        let (delivered, failed): (Vec<_>, Vec<_>) = due.into_iter().partition(|alert| working.contains(&alert.channel));
+        let ends = [all(&delivered, Fate::Arrived), all(&failed, Fate::NotSent)].concat();
+        memory.release("me", &ends);
         delivered
+    }
+
+    fn all(alerts: &[Alert], fate: Fate) -> Vec<(Alert, Fate)> {
+        alerts.iter().map(|alert| (*alert, fate)).collect()
     }
 
     proptest! {
@@ -270,6 +316,42 @@ mod tests {
                     prop_assert!(alert.since <= now);
                 }
             }
+        }
+
+        #[test]
+        fn whoever_may_have_heard_of_trouble_hears_of_its_end(
+            steps in steps(),
+            // The end of each delivery, and whether the channel has heard of it.
+            ends in prop::collection::vec(
+                select(vec![(Fate::Arrived, true), (Fate::NotSent, false), (Fate::Unknown, true), (Fate::Unknown, false)]),
+                30,
+            ),
+            killed in prop::collection::vec(any::<bool>(), 30),
+        ) {
+            let mut memory = AlertMemory::default();
+            let mut believed: BTreeMap<(AlertChannel, Condition), AlertState> = BTreeMap::new();
+            let mut hear = |alerts: &[Alert]| {
+                believed.extend(alerts.iter().map(|alert| ((alert.channel, alert.condition), alert.state)));
+            };
+            let each = steps.iter().zip(ends).zip(killed).zip((0..).step_by(1000));
+            for ((((observed, configured, _), (fate, is_heard)), is_killed), now) in each {
+                memory.observe(observed.iter().copied());
+                let due = memory.due(&chosen(*configured), now);
+                memory.claim("me", &due, now);
+                if is_heard {
+                    hear(&due);
+                }
+                if !is_killed {
+                    memory.release("me", &all(&due, fate));
+                }
+            }
+            memory.observe(Condition::ALL.map(|condition| (condition, Observed::Ended)));
+            let due = memory.due(&CHANNELS, 1_000_000);
+            hear(&due);
+            memory.claim("me", &due, 1_000_000);
+            memory.release("me", &all(&due, Fate::Arrived));
+            prop_assert!(believed.values().all(|state| *state == AlertState::Resolved), "{:?}", believed);
+            prop_assert_eq!(memory, AlertMemory::default());
         }
 
         #[test]
@@ -308,12 +390,17 @@ mod tests {
         memory.observe([(Condition::Stale, Observed::Holds(10))]);
         let due = memory.due(&CHANNELS, 100);
         assert_eq!(due.len(), 2);
-        memory.claim("one", 100);
+        memory.claim("one", &due, 100);
         assert_eq!(memory.due(&CHANNELS, 100 + CLAIM - 1), []);
-        assert_eq!(memory.due(&CHANNELS, 100 + CLAIM), due, "the process has died");
-        assert_eq!(memory.due(&CHANNELS, 50), due, "the clock was set back");
-        memory.release("one", &due[..1]);
-        assert_eq!(memory.due(&CHANNELS, 101), due[1..]);
+        let again = due.iter().map(|alert| Alert {
+            was_maybe_told: true,
+            ..*alert
+        });
+        let again: Vec<Alert> = again.collect();
+        assert_eq!(memory.due(&CHANNELS, 100 + CLAIM), again, "the process has died");
+        assert_eq!(memory.due(&CHANNELS, 50), again, "the clock was set back");
+        memory.release("one", &all(&due[..1], Fate::Arrived));
+        assert_eq!(memory.due(&CHANNELS, 101), again[1..]);
     }
 
     #[test]
@@ -321,15 +408,23 @@ mod tests {
         let mut memory = AlertMemory::default();
         memory.observe([(Condition::Stale, Observed::Holds(10))]);
         let due = memory.due(&CHANNELS, 100);
-        memory.claim("slow", 100);
-        memory.claim("next", 100 + CLAIM);
-        memory.release("slow", &due[..1]);
+        memory.claim("slow", &due, 100);
+        let again = memory.due(&CHANNELS, 100 + CLAIM);
+        memory.claim("next", &again, 100 + CLAIM);
+        memory.release("slow", &[(due[0], Fate::Arrived), (due[1], Fate::NotSent)]);
         assert_eq!(memory.due(&CHANNELS, 101 + CLAIM), [], "the next one is still sending");
-        memory.release("next", &[]);
+        memory.release("next", &all(&again[1..], Fate::Unknown));
         assert_eq!(
             memory.due(&CHANNELS, 102 + CLAIM),
-            due[1..],
+            again[1..],
             "what the slow one delivered counts"
+        );
+        memory.observe([(Condition::Stale, Observed::Ended)]);
+        let ends = memory.due(&CHANNELS, 103 + CLAIM);
+        assert_eq!(
+            ends.len(),
+            2,
+            "the channel of the next one may have heard of it: {ends:?}"
         );
     }
 
@@ -337,8 +432,9 @@ mod tests {
     fn a_condition_that_ended_before_it_was_reported_is_not_reported() {
         let mut memory = AlertMemory::default();
         memory.observe([(Condition::Refused, Observed::Holds(10))]);
-        memory.claim("one", 10);
-        memory.release("one", &[]);
+        let due = memory.due(&CHANNELS, 10);
+        memory.claim("one", &due, 10);
+        memory.release("one", &all(&due, Fate::NotSent));
         memory.observe([(Condition::Refused, Observed::Ended)]);
         assert_eq!(memory.due(&CHANNELS, 20), []);
         assert_eq!(memory, AlertMemory::default());

@@ -17,7 +17,7 @@ mod settlement;
 mod tally;
 pub mod watermark;
 
-pub use alerts::{Alert, AlertChannel, AlertMemory, AlertState, CLAIM, Condition, Observed};
+pub use alerts::{Alert, AlertChannel, AlertMemory, AlertState, CLAIM, Condition, Fate, Observed};
 pub use grouping::Grouping;
 pub use outcome::Outcome;
 pub use plan::{Change, Damaged, Group, Hold, LocalView, Plan, Rules, plan};

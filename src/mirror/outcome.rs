@@ -35,6 +35,11 @@ impl Outcome {
             Outcome::Broken => "broken",
         }
     }
+
+    /// Returns true if the outcome was decided. Otherwise there was no answer, so an earlier decision still stands.
+    pub fn is_definite(self) -> bool {
+        !matches!(self, Outcome::Transient | Outcome::Uncertain)
+    }
 }
 
 impl From<ErrorKind> for Outcome {

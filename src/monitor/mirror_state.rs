@@ -37,11 +37,13 @@ pub struct MirrorState {
     pub last_success_at: Option<Timestamp>,
     /// Reason why the last cycle could not run.
     pub error: Option<String>,
-    /// Time since when no cycle could run because another worker holds the lock.
+    /// True if a watch runs the cycles.
+    pub is_watched: bool,
+    /// Time since when another worker has held the lock, else since when no cycle could run because of that.
     pub locked_since: Option<Timestamp>,
     /// Reason why the mirror could not be reached at the last try.
     pub unreachable: Option<String>,
-    /// Groups that are not mirrored, with the outcome of their last attempt.
+    /// Groups that are not mirrored, with their last definite outcome, else with the outcome of their last attempt.
     pub held: BTreeMap<String, Outcome>,
     /// Pushes, newest first.
     pub pushes: VecDeque<Push>,
@@ -84,7 +86,10 @@ impl MirrorState {
                 (self.error, self.locked_since) = (None, None);
                 self.reported(report, ended.at);
             }
-            Err(error) => self.not_run(error, ended.at),
+            Err(error) => {
+                let other = status.and_then(|status| status.worker.running_since());
+                self.not_run(error, other, ended.at);
+            }
         }
         if let Some(status) = status {
             self.hold(status, ended.result.ok());
@@ -131,6 +136,12 @@ impl MirrorState {
             let is_pending = status.groups.iter().any(|group| group.group == *label);
             is_pending || (*outcome == Outcome::Broken && is_broken(label))
         });
+        // The worker's memory also knows the cycles of other processes.
+        for group in &status.groups {
+            if let Some(outcome) = group.held {
+                self.held.insert(group.group.clone(), outcome);
+            }
+        }
         for label in diverged {
             self.held.entry(label).or_insert(Outcome::Diverged);
         }
@@ -161,7 +172,11 @@ impl MirrorState {
             let label = group.group.clone();
             match group.outcome {
                 GroupOutcome::Settled(Outcome::Mirrored) | GroupOutcome::Planned => self.held.remove(&label),
-                GroupOutcome::Settled(outcome) => self.held.insert(label, outcome),
+                GroupOutcome::Settled(outcome) => {
+                    let earlier = self.held.get(&label).filter(|_| !outcome.is_definite());
+                    let earlier = earlier.copied().filter(|earlier| earlier.is_definite());
+                    self.held.insert(label, earlier.unwrap_or(outcome))
+                }
             };
         }
         self.sample(report, at.as_second());
@@ -170,11 +185,11 @@ impl MirrorState {
         }
     }
 
-    /// Another worker that holds the lock reports on its own cycle.
-    fn not_run(&mut self, error: &RunError, at: Timestamp) {
+    /// Another worker that holds the lock reports on its own cycle. This process may be too short to see how long that takes.
+    fn not_run(&mut self, error: &RunError, running_since: Option<Timestamp>, at: Timestamp) {
         if let RunError::Locked(_) = error {
             self.error = None;
-            self.locked_since.get_or_insert(at);
+            self.locked_since = running_since.or(self.locked_since).or(Some(at));
             return;
         }
         self.error = Some(error.to_string());
@@ -255,7 +270,10 @@ mod tests {
     use std::{path::Path, time::Duration};
 
     use super::*;
-    use crate::{mirror::Standing, worker::DifferingRef};
+    use crate::{
+        mirror::Standing,
+        worker::{DifferingRef, GroupStatus},
+    };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a time")
@@ -318,6 +336,41 @@ mod tests {
     }
 
     #[test]
+    fn a_rejection_is_held_until_the_server_decides_otherwise() {
+        let mut state = MirrorState::default();
+        let held = |state: &MirrorState| state.held.get("main").copied();
+        for (outcome, expected) in [
+            (Outcome::Uncertain, Outcome::Uncertain),
+            (Outcome::Transient, Outcome::Transient),
+            (Outcome::Rejected, Outcome::Rejected),
+            (Outcome::Transient, Outcome::Rejected),
+            (Outcome::Uncertain, Outcome::Rejected),
+            (Outcome::Misconfigured, Outcome::Misconfigured),
+        ] {
+            state.cycle_ended(&ended(&report(outcome), 100), None);
+            assert_eq!(held(&state), Some(expected), "after {outcome:?}");
+        }
+        // Another process had the rejection.
+        let remembered = RepositoryStatus {
+            groups: vec![GroupStatus {
+                group: "main".into(),
+                pending: 1,
+                oldest_pending: at(0),
+                attempts: 2,
+                reason: Some("no answer".into()),
+                next_try: None,
+                server_words: Vec::new(),
+                advice: None,
+                held: Some(Outcome::Rejected),
+            }],
+            ..status()
+        };
+        let mut fresh = MirrorState::default();
+        fresh.cycle_ended(&ended(&report(Outcome::Transient), 100), Some(&remembered));
+        assert_eq!(held(&fresh), Some(Outcome::Rejected));
+    }
+
+    #[test]
     fn samples_are_the_longest_lags_of_five_minutes_within_a_day() {
         let mut state = MirrorState::default();
         let lagging = |lags: &[u64]| CycleReport {
@@ -362,6 +415,28 @@ mod tests {
         state.cycle_ended(&ended(&idle, 4), None);
         assert_eq!((state.cannot_run(at(10_000)), state.last_cycle_at), (None, Some(at(4))));
         assert_eq!(state.last_success_at, None, "a cycle that does nothing knows nothing");
+    }
+
+    #[test]
+    fn a_worker_that_holds_the_lock_is_noticed_by_a_process_that_just_started() {
+        let locked = RunError::Locked("/r.git/.stargate/worker.lock".into());
+        let mut status = status();
+        (status.worker.running, status.worker.last_run) = (Some(true), Some(at(100)));
+        let now = at(100 + LONGEST_CYCLE);
+        let mut state = MirrorState::default();
+        state.cycle_ended(
+            &EndedCycle::new(Path::new("/r.git"), None, now, Err(&locked)),
+            Some(&status),
+        );
+        assert_eq!(state.locked_since, Some(at(100)));
+        assert!(state.cannot_run(now).is_some());
+        let mut fresh = MirrorState::default();
+        status.worker.last_run = Some(now);
+        fresh.cycle_ended(
+            &EndedCycle::new(Path::new("/r.git"), None, now, Err(&locked)),
+            Some(&status),
+        );
+        assert_eq!(fresh.cannot_run(now), None, "the other cycle has just begun");
     }
 
     /// The status of an empty repository.

@@ -19,9 +19,9 @@ impl State {
         self.0.entry(target(ended)).or_default().cycle_ended(ended, status);
     }
 
-    /// Adds a mirror without any cycle, unless it is known.
+    /// Adds a mirror of a watch without any cycle, unless it is known.
     pub fn expect(&mut self, target: &Target) {
-        self.0.entry(target.clone()).or_default();
+        self.0.entry(target.clone()).or_default().is_watched = true;
     }
 
     /// Takes the begin of a cycle, or that it is over.

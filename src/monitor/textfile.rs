@@ -26,20 +26,29 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Begin of the series that a mirror has in this run if its cycle ran.
 const RAN: &str = "stargate_mirror_last_cycle_timestamp_seconds{";
 
+/// Name of the expected time between two cycles. Only the file knows the earlier cycle.
+const INTERVAL: &str = "stargate_mirror_cycle_interval_seconds";
+
 /// Writes the metrics beside the file at `path`, and renames them to it. Counters continue from those in the file. The series of
 /// other mirrors stay.
 ///
 /// # Errors
 /// The file cannot be read or written, or another run holds its lock for [`LOCK_WAIT`].
 pub fn write_textfile(path: &Path, monitor: &Monitor, now: Timestamp) -> io::Result<()> {
-    let _locked = lock(&lock_path(path))?;
+    write_by(path, monitor, now, &SystemClock::default())
+}
+
+fn write_by(path: &Path, monitor: &Monitor, now: Timestamp, clock: &dyn Clock) -> io::Result<()> {
+    let _locked = lock(&lock_path(path), clock)?;
     let earlier = match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         read => read?,
     };
     // A repository that cannot be looked at may still exist.
     let is_missing = |repository: &Path| matches!(repository.try_exists(), Ok(false));
-    let text = continued(&plain(&monitor.metrics_text(now)), &earlier, &is_missing);
+    let text = plain(&monitor.metrics_text(now));
+    let text = text.clone() + &intervals(&text, &earlier);
+    let text = continued(&text, &earlier, &is_missing);
     replace(&Disk, path, text.as_bytes(), FILE_MODE)
 }
 
@@ -51,8 +60,7 @@ fn lock_path(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn lock(path: &Path) -> io::Result<DiskFile> {
-    let clock = SystemClock::default();
+fn lock(path: &Path, clock: &dyn Clock) -> io::Result<DiskFile> {
     let file = Disk.open_append(path)?;
     while !Disk.try_lock(&file)? {
         if clock.elapsed() >= LOCK_WAIT {
@@ -83,6 +91,27 @@ fn plain(text: &str) -> String {
         }
     }
     plain
+}
+
+/// Returns a family with the expected time between two cycles of each mirror that had one in this run: the time since its
+/// earlier one, or half of what was expected before. So a pause is forgotten soon, and a run by hand does not count much.
+fn intervals(text: &str, earlier: &str) -> String {
+    let before: HashMap<&str, f64> = earlier.lines().filter_map(sample).collect();
+    let interval = |(series, now): (&str, f64)| {
+        let labels = series.strip_prefix(RAN)?;
+        let name = format!("{INTERVAL}{{{labels}");
+        let earlier = before.get(series)?;
+        let expected = before.get(name.as_str()).map_or(0.0, |expected| expected / 2.0);
+        // Two cycles may end in the same second.
+        let expected = expected.max(now - earlier).max(1.0);
+        Some(format!("{name} {expected}\n"))
+    };
+    let lines: String = text.lines().filter_map(sample).filter_map(interval).collect();
+    if lines.is_empty() {
+        return lines;
+    }
+    let help = "Longest expected time between the ends of two cycles.";
+    format!("# HELP {INTERVAL} {help}\n# TYPE {INTERVAL} gauge\n{lines}")
 }
 
 /// Adds the earlier values of counters and histograms to the new ones, and keeps the series of mirrors that had no cycle in this
@@ -222,7 +251,10 @@ fn sample(line: &str) -> Option<(&str, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use durable::clock::ManualClock;
+
     use super::*;
+    use crate::releasing_clock::ReleasingClock;
 
     const OPEN: &str = "\
 # HELP p_build Version.
@@ -320,23 +352,57 @@ p_backlog 3
     }
 
     #[test]
+    fn the_interval_of_cycles_is_learnt_from_the_last_ones() {
+        let ran = |at: u32| format!("{RAN}repository=\"/a b.git\",mirror=\"\"}} {at}\n");
+        let expected = |text: &str| {
+            let found = text
+                .lines()
+                .filter_map(sample)
+                .find(|(series, _)| series.starts_with(INTERVAL));
+            found.map(|(_, value)| value)
+        };
+        assert_eq!(intervals(&ran(100), ""), "", "one cycle has no interval");
+        assert_eq!(expected(&intervals(&ran(100), &ran(100))), Some(1.0));
+        let mut earlier = ran(100);
+        for (at, interval) in [
+            (3700, 3600.0),
+            (3710, 1800.0),
+            (7310, 3600.0),
+            (25_310, 18_000.0),
+            (28_910, 9000.0),
+        ] {
+            let now = ran(at) + &intervals(&ran(at), &earlier);
+            assert_eq!(expected(&now), Some(interval), "at {at}");
+            earlier = now;
+        }
+        assert_eq!(
+            expected(&intervals(&ran(28_900), &earlier)),
+            Some(4500.0),
+            "the clock was set back"
+        );
+        assert_eq!(
+            expected(&continued("", &earlier, &|_| false)),
+            Some(9000.0),
+            "no cycle ran"
+        );
+    }
+
+    #[test]
     fn a_lock_that_another_run_holds_is_waited_for() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("stargate.prom");
-        let held = lock(&lock_path(&path)).expect("a lock");
+        let clock = ManualClock::default();
+        let held = lock(&lock_path(&path), &clock).expect("a lock");
         let monitor = Monitor::default();
-        let written = std::thread::scope(|scope| {
-            let writes = scope.spawn(|| write_textfile(&path, &monitor, Timestamp::UNIX_EPOCH));
-            std::thread::sleep(Duration::from_millis(100));
-            assert!(!path.exists(), "the other run is not over");
-            drop(held);
-            writes.join().expect("it ends")
-        });
-        written.expect("a file");
-        assert!(
-            fs::read_to_string(&path)
-                .expect("a file")
-                .contains("stargate_mirror_build_info{")
-        );
+        let write = |clock: &dyn Clock| write_by(&path, &monitor, Timestamp::UNIX_EPOCH, clock);
+        let error = write(&clock).expect_err("the other run is not over");
+        assert!(error.to_string().contains("another run holds the lock"), "{error}");
+        assert_eq!(clock.slept().iter().sum::<Duration>(), LOCK_WAIT);
+        assert!(!path.exists());
+        let clock = ReleasingClock::new(held);
+        write(&clock).expect("the other run ends");
+        assert_eq!(clock.slept(), [LOCK_PAUSE]);
+        let text = fs::read_to_string(&path).expect("a file");
+        assert!(text.contains("stargate_mirror_build_info{"), "{text}");
     }
 }

@@ -9,18 +9,21 @@
 //!
 //! The memory of alerts is a file of its own, under a lock of its own, so alerts neither hold up a cycle nor look like one,
 //! and a worker that hangs with its lock does not hold up alerts. The lock is not held during a delivery. An alert that was
-//! not delivered is due again at the end of the next cycle.
+//! not delivered is due again at the end of the next cycle. The number of deliveries at once is limited ([`Pool`]).
 mod delivery;
+mod failure;
 mod findings;
 mod place;
+mod pool;
 mod post;
 mod program;
+mod removed;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -31,6 +34,7 @@ use self::{
     delivery::{About, Delivery, Message},
     findings::{Findings, LONGEST_SILENCE},
     place::{Place, Unwritten},
+    pool::Pool,
 };
 use super::{
     choice::Chosen,
@@ -40,10 +44,11 @@ use super::{
     memory::Memory,
     schedule::Target,
     status::status_of,
+    vanished::is_missing,
     watch::SharedEnvironment,
 };
 use crate::{
-    config::{AlertConfig, Mirrors},
+    config::{AlertConfig, Config, Mirrors},
     journal,
     mirror::{Alert, AlertChannel},
     uuid,
@@ -51,6 +56,10 @@ use crate::{
 
 /// Longest wait for the lock of the memory of alerts at the end of a cycle. A process that holds it looks for alerts itself.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// Limit of deliveries at once.
+const MOST_DELIVERIES: usize = 4;
+/// Limit of running cycles that are judged at once. One whose file system hangs keeps its thread.
+const MOST_JUDGES: usize = 16;
 /// Time that `run` waits for running deliveries before it ends.
 pub const LAST_WAIT_OF_RUN: Duration = Duration::from_secs(45);
 /// Time that `watch` waits for running deliveries before it ends.
@@ -60,27 +69,21 @@ pub const LAST_WAIT_OF_WATCH: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub struct Alerts {
     environment: SharedEnvironment,
-    running: Arc<Running>,
-    cycles: Arc<Mutex<BTreeMap<Target, RunningCycle>>>,
+    pool: Arc<Pool<PathBuf, Pending>>,
+    judges: Arc<Pool<Target, Box<dyn FnOnce() + Send>>>,
+    /// Begins of the cycles of a watch that are running.
+    cycles: Arc<Mutex<BTreeMap<Target, Timestamp>>>,
     /// None if this process ends after its cycles.
     unwritten: Option<Unwritten>,
 }
 
-/// Number of running deliveries.
-#[derive(Default)]
-struct Running {
-    count: Mutex<usize>,
-    ended: Condvar,
-}
-
-/// A running delivery, until it is dropped.
-struct Token(Arc<Running>);
-
-/// A cycle of a watch that is running.
-struct RunningCycle {
-    began: Timestamp,
-    /// True while a thread judges it.
-    is_judged: bool,
+/// A delivery that waits for its turn. It finds out then what is due, because its claim is short.
+struct Pending {
+    findings: Findings,
+    about: About,
+    place: Place,
+    config: AlertConfig,
+    environment: SharedEnvironment,
 }
 
 impl Alerts {
@@ -88,7 +91,8 @@ impl Alerts {
     pub fn new(environment: SharedEnvironment) -> Self {
         Alerts {
             environment,
-            running: Arc::default(),
+            pool: Pool::new(MOST_DELIVERIES),
+            judges: Pool::new(MOST_JUDGES),
             cycles: Arc::default(),
             unwritten: None,
         }
@@ -102,48 +106,40 @@ impl Alerts {
         }
     }
 
-    /// Waits until the running deliveries have ended, at most for `limit`.
+    /// Waits until the deliveries have ended, at most for `limit`.
     pub fn finish(&self, limit: Duration) {
-        let count = self.running.count.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.running.ended.wait_timeout_while(count, limit, |count| *count > 0);
-        let (left, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if *left > 0 {
+        let left = self.pool.finish(limit);
+        if left > 0 {
             tracing::warn!(
-                deliveries = *left,
+                deliveries = left,
                 "alerts were abandoned; a later cycle sends them again"
             );
         }
     }
 
-    /// Finds what is due about a mirror, and sends it in a thread of its own.
-    fn send_due(&self, findings: &Findings, about: &About<'_>, place: Place, config: AlertConfig, now: Timestamp) {
-        let owner = uuid::version_4(uuid::random());
-        let due = match due(&place, findings, &channels(&config), &owner, now.as_second()) {
-            Ok(due) => due,
-            Err(error) => {
-                let (repository, mirror) = (place.repository.display(), place.mirror.as_deref());
-                tracing::error!(%repository, mirror, %error, "cannot find out which alerts are due, so none is sent; the next cycle retries");
-                return;
-            }
-        };
-        if due.is_empty() {
-            return;
-        }
-        let messages = due
-            .into_iter()
-            .map(|alert| Message::new(alert, &place, findings.of(alert.condition), about));
-        let delivery = Delivery {
-            messages: messages.collect(),
-            environment: self.environment.clone(),
-            config,
-            place,
-            owner,
-        };
-        let token = Token::new(&self.running);
-        thread::spawn(move || {
-            delivery.run();
-            drop(token);
+    /// Records the findings, and sends what is due about a mirror in another thread.
+    fn send_due(&self, findings: Findings, about: About, place: Place, config: AlertConfig, now: Timestamp) {
+        let observed = place.change(LOCK_WAIT, |memory| {
+            memory.observe(findings.observed());
+            !memory.due(&channels(&config), now.as_second()).is_empty()
         });
+        match observed {
+            Ok(Some(true)) => {}
+            // A process that holds the lock looks for alerts itself.
+            Ok(Some(false) | None) => return,
+            Err(error) => return log_undue(&place, &error),
+        }
+        let key = place.memory().to_owned();
+        let pending = Pending {
+            findings,
+            about,
+            place,
+            config,
+            environment: self.environment.clone(),
+        };
+        if let Err(error) = self.pool.add(key, pending, Pending::deliver) {
+            tracing::error!(%error, "cannot start a thread that sends alerts; the next cycle retries");
+        }
     }
 
     /// Judges a cycle that is running, and may never end.
@@ -156,27 +152,67 @@ impl Alerts {
             return;
         };
         let status = status_of(&target.repository, target.mirror.as_deref(), now);
-        let about = About {
-            status: status.as_ref().ok(),
-            remote: status.as_ref().ok().and_then(|status| status.remote.as_deref()),
-        };
-        let is_running = self.cycles().get(target).is_some_and(|cycle| cycle.began == began);
+        let about = About::new(status.as_ref().ok(), None);
+        let is_running = self.cycles().get(target) == Some(&began);
         if !is_running {
             return;
         }
-        self.send_due(&findings, &about, place, config, now);
+        self.send_due(findings, about, place, config, now);
+    }
+
+    /// Ends all alerts about mirrors that were removed from the settings, and deletes their files once that was reported.
+    fn end_removed(&self, repository: &Path, now: Timestamp) {
+        // Without settings, nobody knows what was removed from them.
+        let Ok(mirrors) = Mirrors::load(repository) else { return };
+        let places = removed::removed(&mirrors, repository, self.unwritten.as_ref());
+        // The folder is missing if there has never been anything to mirror.
+        for place in places.unwrap_or_default() {
+            let config = mirrors.repository.alerts.clone();
+            let ended = Findings::default();
+            let is_over = place.change(LOCK_WAIT, |memory| {
+                memory.observe(ended.observed());
+                memory.is_over(&channels(&config))
+            });
+            let removed = match is_over {
+                Ok(Some(true)) => place.remove(),
+                Ok(Some(false)) => {
+                    self.send_due(ended, About::default(), place, config, now);
+                    continue;
+                }
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
+                let (repository, mirror) = (repository.display(), place.mirror.as_deref());
+                tracing::warn!(%repository, mirror, %error, "cannot end the alerts about a mirror that was removed");
+            }
+        }
+    }
+
+    /// Returns where alerts about a missing repository are remembered, and how they are sent. Only a process that stays can
+    /// remember, and only the settings of the user and of the system are left.
+    fn alerted_of_missing(&self, repository: &Path) -> Option<(Place, AlertConfig)> {
+        let unwritten = self.unwritten.as_ref()?;
+        let config = Config::global().ok()?.alerts;
+        config
+            .is_any()
+            .then(|| (removed::missing(repository, unwritten), config))
     }
 
     /// Returns where alerts about a mirror are remembered and how they are sent; none if nobody wants any.
     fn alerted(&self, repository: &Path, mirror: Option<&str>) -> Option<(Place, AlertConfig)> {
-        let mirrors = match Mirrors::load(repository) {
-            Ok(mirrors) => mirrors,
-            Err(error) => {
-                // Without readable settings nobody can be told.
-                tracing::error!(repository = %repository.display(), %error, "the settings of alerts cannot be read, so none is sent");
-                return None;
-            }
-        };
+        if is_missing(repository) {
+            return self.alerted_of_missing(repository);
+        }
+        let mirrors = Mirrors::load(repository).or_else(|error| {
+            tracing::warn!(repository = %repository.display(), %error, "alerts are sent by the settings of the user and of the system");
+            Config::global().map(Mirrors::of)
+        });
+        let mirrors = mirrors.inspect_err(|error| {
+            // Without readable settings nobody can be told.
+            tracing::error!(repository = %repository.display(), %error, "the settings of alerts cannot be read, so none is sent");
+        });
+        let mirrors = mirrors.ok()?;
         let mut each = Chosen::each(&mirrors);
         let chosen = each.find(|chosen| chosen.name_among_several() == mirror)?;
         let config = chosen.config().alerts.clone();
@@ -185,7 +221,7 @@ impl Alerts {
         is_used.then(|| (Place::new(&chosen, repository, self.unwritten.clone()), config))
     }
 
-    fn cycles(&self) -> MutexGuard<'_, BTreeMap<Target, RunningCycle>> {
+    fn cycles(&self) -> MutexGuard<'_, BTreeMap<Target, Timestamp>> {
         self.cycles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -196,7 +232,12 @@ impl CycleObserver for Alerts {
         if matches!(ended.result, Err(RunError::SeveralMirrors(_))) {
             return;
         }
-        let Some((place, config)) = self.alerted(ended.repository, ended.mirror) else {
+        let alerted = match ended.result {
+            // It may be back by now, but the alert about that is the same.
+            Err(RunError::Missing(_)) => self.alerted_of_missing(ended.repository),
+            _ => self.alerted(ended.repository, ended.mirror),
+        };
+        let Some((place, config)) = alerted else {
             return;
         };
         let memory = Memory::read(&place.worker_memory);
@@ -209,22 +250,14 @@ impl CycleObserver for Alerts {
         };
         let report = ended.result.ok();
         let remote = memory.as_ref().ok().and_then(|memory| memory.location.as_deref());
-        let status = ended.status().ok();
-        let about = About {
-            status,
-            remote: remote
-                .or(report.and_then(|report| report.remote.as_deref()))
-                .or(status.and_then(|status| status.remote.as_deref())),
-        };
-        self.send_due(&findings, &about, place, config, ended.at);
+        let remote = remote.or(report.and_then(|report| report.remote.as_deref()));
+        let about = About::new(ended.status().ok(), remote);
+        self.send_due(findings, about, place, config, ended.at);
+        self.end_removed(ended.repository, ended.at);
     }
 
     fn cycle_began(&self, target: &Target, began: Timestamp) {
-        let cycle = RunningCycle {
-            began,
-            is_judged: false,
-        };
-        self.cycles().insert(target.clone(), cycle);
+        self.cycles().insert(target.clone(), began);
     }
 
     fn cycle_finished(&self, target: &Target) {
@@ -233,35 +266,51 @@ impl CycleObserver for Alerts {
 
     fn targets_found(&self, _: &BTreeSet<Target>) {
         let now = SystemClock::default().now();
-        for (target, cycle) in self.cycles().iter_mut() {
-            if cycle.is_judged || now.duration_since(cycle.began) < LONGEST_SILENCE {
-                continue;
-            }
-            cycle.is_judged = true;
-            let (alerts, target, began) = (self.clone(), target.clone(), cycle.began);
+        let mut cycles = self.cycles().clone();
+        cycles.retain(|_, began| now.duration_since(*began) >= LONGEST_SILENCE);
+        for (target, began) in cycles {
+            let (alerts, judged) = (self.clone(), target.clone());
             // The file system may be what hangs.
-            thread::spawn(move || {
-                alerts.judge_running(&target, began);
-                if let Some(cycle) = alerts.cycles().get_mut(&target) {
-                    cycle.is_judged = false;
-                }
-            });
+            let judge = move || alerts.judge_running(&judged, began);
+            if let Err(error) = self.judges.add(target, Box::new(judge), |judge| judge()) {
+                tracing::error!(%error, "cannot start a thread that looks at a cycle that takes too long; it is tried again");
+                return;
+            }
         }
     }
 }
 
-impl Token {
-    fn new(running: &Arc<Running>) -> Self {
-        *running.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Token(running.clone())
+impl Pending {
+    /// Claims what is due, and delivers it.
+    fn deliver(self) {
+        let owner = uuid::version_4(uuid::random());
+        let now = SystemClock::default().now().as_second();
+        let due = match due(&self.place, &channels(&self.config), &owner, now) {
+            Ok(due) => due,
+            Err(error) => return log_undue(&self.place, &error),
+        };
+        let message = |alert: Alert| {
+            let found = self.findings.of(alert.condition);
+            Message::new(alert, &self.place, found, &self.about)
+        };
+        let messages: Vec<Message> = due.into_iter().map(message).collect();
+        if messages.is_empty() {
+            return;
+        }
+        let delivery = Delivery {
+            messages,
+            environment: self.environment,
+            config: self.config,
+            place: self.place,
+            owner,
+        };
+        delivery.run();
     }
 }
 
-impl Drop for Token {
-    fn drop(&mut self) {
-        *self.0.count.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.ended.notify_all();
-    }
+fn log_undue(place: &Place, error: &io::Error) {
+    let (repository, mirror) = (place.repository.display(), place.mirror.as_deref());
+    tracing::error!(%repository, mirror, %error, "cannot find out which alerts are due, so none is sent; the next cycle retries");
 }
 
 /// Returns the channels that are configured.
@@ -271,42 +320,14 @@ fn channels(config: &AlertConfig) -> Vec<AlertChannel> {
     command.into_iter().chain(url).collect()
 }
 
-/// Records the findings, and claims the alerts that are due for the delivery with this name.
-fn due(
-    place: &Place,
-    findings: &Findings,
-    channels: &[AlertChannel],
-    owner: &str,
-    now: i64,
-) -> std::io::Result<Vec<Alert>> {
+/// Claims the alerts that are due for the delivery with this name.
+fn due(place: &Place, channels: &[AlertChannel], owner: &str, now: i64) -> io::Result<Vec<Alert>> {
     let due = place.change(LOCK_WAIT, |memory| {
-        memory.observe(findings.observed());
         let due = memory.due(channels, now);
         if !due.is_empty() {
-            memory.claim(owner, now);
+            memory.claim(owner, &due, now);
         }
         due
     })?;
     Ok(due.unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_wait_ends_with_the_deliveries_or_at_its_limit() {
-        let alerts = Alerts::new(Arc::new(|_: &str| None));
-        alerts.finish(Duration::MAX);
-        let token = Token::new(&alerts.running);
-        alerts.finish(Duration::from_millis(10));
-        assert_eq!(
-            *alerts.running.count.lock().expect("not poisoned"),
-            1,
-            "it is abandoned"
-        );
-        let ends = thread::spawn(move || drop(token));
-        alerts.finish(Duration::MAX);
-        ends.join().expect("it ends");
-    }
 }

@@ -29,6 +29,18 @@ pub struct Backoff {
     /// Outcome of the last attempt. Missing in files of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// Last definite outcome, if the last attempt had none: it neither repeated it nor ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definite: Option<Definite>,
+}
+
+/// A definite outcome of an earlier attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definite {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Human-readable reason.
+    pub reason: String,
 }
 
 /// Returns the delay before the next retry. `failures` is at least one.
@@ -51,13 +63,32 @@ impl Backoff {
             next_try: now.as_second().saturating_add(delay_after(attempts).as_secs() as i64),
             newest: newest.to_owned(),
             outcome: None,
+            definite: earlier.and_then(Backoff::definite),
         }
     }
 
     /// Adds the outcome of the last attempt.
-    pub fn with_outcome(mut self, outcome: Outcome) -> Self {
-        self.outcome = Some(outcome);
-        self
+    pub fn with_outcome(self, outcome: Outcome) -> Self {
+        Backoff {
+            outcome: Some(outcome),
+            definite: self.definite.filter(|_| !outcome.is_definite()),
+            ..self
+        }
+    }
+
+    /// Returns the last definite outcome, if there was one since the group failed for the first time.
+    pub fn definite(&self) -> Option<Definite> {
+        let last = self.outcome.filter(|outcome| outcome.is_definite());
+        let last = last.map(|outcome| Definite {
+            outcome,
+            reason: self.reason.clone(),
+        });
+        last.or_else(|| self.definite.clone())
+    }
+
+    /// Returns true if the last attempt had no definite outcome.
+    pub fn is_uncertain(&self) -> bool {
+        self.outcome.is_some_and(|outcome| !outcome.is_definite())
     }
 
     /// Returns true if the group, with this newest entry, must not be retried yet.
@@ -96,6 +127,26 @@ mod tests {
         assert!(!backoff.is_waiting("b", at(101)));
         let twice = Backoff::after(Some(&backoff), "no", "a", at(130));
         assert_eq!(Backoff::after(Some(&twice), "no", "b", at(200)).attempts, 1);
+    }
+
+    #[test]
+    fn an_attempt_without_an_answer_keeps_the_last_definite_outcome() {
+        let rejected = Backoff::after(None, "no", "a", at(0)).with_outcome(Outcome::Rejected);
+        let no = Definite {
+            outcome: Outcome::Rejected,
+            reason: "no".into(),
+        };
+        let mut backoff = rejected;
+        for outcome in [Outcome::Transient, Outcome::Uncertain] {
+            backoff = Backoff::after(Some(&backoff), "503", "b", at(30)).with_outcome(outcome);
+            assert_eq!(backoff.definite(), Some(no.clone()), "{outcome:?}");
+            assert!(backoff.is_uncertain());
+        }
+        let diverged = Backoff::after(Some(&backoff), "differs", "b", at(60)).with_outcome(Outcome::Diverged);
+        assert_eq!(diverged.definite().map(|last| last.outcome), Some(Outcome::Diverged));
+        assert_eq!(diverged.definite, None, "it is the last one");
+        let first = Backoff::after(None, "503", "a", at(0)).with_outcome(Outcome::Transient);
+        assert_eq!(first.definite(), None);
     }
 
     #[test]

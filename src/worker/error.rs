@@ -5,6 +5,10 @@ use git_push::repository::OpenError;
 
 use crate::{advice, config::Problem, journal::WriteError};
 
+/// Instruction for a repository that is missing.
+const MISSING: &str =
+    "look whether its volume is mounted; if the repository was removed, restart `stargate-mirror watch`";
+
 /// Reasons why a cycle could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -35,6 +39,12 @@ pub enum RunError {
     /// The journal cannot be written. Mirrored entries stay pending, and the next cycle finds them on the mirror.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// There is no such folder.
+    #[error("the repository {0} is missing")]
+    Missing(PathBuf),
+    /// The cycle panicked, or there is no thread for it.
+    #[error("the cycle was aborted by an error in the program, or had no thread")]
+    NoEnd,
     /// The mirror cannot be used as it is configured.
     #[error(transparent)]
     Remote(#[from] git_push::Error),
@@ -46,6 +56,7 @@ impl RunError {
         match self {
             RunError::Repository(error) => Some(advice::on_opening(error)),
             RunError::Remote(error) => error.hint(),
+            RunError::Missing(_) => Some(MISSING),
             _ => None,
         }
     }

@@ -30,8 +30,11 @@ impl WorkerLock {
     /// # Errors
     /// The file cannot be created or locked, or is not a regular file.
     pub fn take(path: &Path) -> io::Result<Option<Self>> {
+        WorkerLock::take_by(path, &SystemClock::default())
+    }
+
+    fn take_by(path: &Path, clock: &dyn Clock) -> io::Result<Option<Self>> {
         let file = Disk.open_append(path)?;
-        let clock = SystemClock::default();
         while !Disk.try_lock(&file)? {
             if clock.elapsed() >= PATIENCE {
                 return Ok(None);
@@ -110,7 +113,10 @@ fn look(path: &Path) -> io::Result<Option<(bool, Timestamp)>> {
 
 #[cfg(test)]
 mod tests {
+    use durable::clock::ManualClock;
+
     use super::*;
+    use crate::releasing_clock::ReleasingClock;
 
     #[test]
     fn a_second_worker_does_not_get_the_lock_until_the_first_lets_go() {
@@ -118,7 +124,9 @@ mod tests {
         let path = folder.path().join("worker.lock");
         let first = WorkerLock::take(&path).unwrap();
         assert!(first.is_some());
-        assert!(WorkerLock::take(&path).unwrap().is_none());
+        let clock = ManualClock::default();
+        assert!(WorkerLock::take_by(&path, &clock).unwrap().is_none());
+        assert_eq!(clock.slept().iter().sum::<Duration>(), PATIENCE);
         drop(first);
         assert!(WorkerLock::take(&path).unwrap().is_some());
     }
@@ -156,10 +164,12 @@ mod tests {
             Some(false),
             "a reader is no cycle"
         );
-        let cycle = std::thread::spawn(move || WorkerLock::take(&path).unwrap().is_some());
-        std::thread::sleep(Duration::from_millis(200));
-        drop(reader);
-        assert!(cycle.join().unwrap(), "a cycle tries again");
+        let clock = ReleasingClock::new(reader);
+        assert!(
+            WorkerLock::take_by(&path, &clock).unwrap().is_some(),
+            "a cycle tries again"
+        );
+        assert_eq!(clock.slept(), [PAUSE]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod broken;
 mod choice;
 mod comparison;
 mod cycle;
+mod cycle_end;
 mod cycle_observer;
 mod entries;
 mod error;
@@ -42,6 +43,7 @@ mod share;
 mod status;
 mod sync;
 mod token;
+mod vanished;
 mod wait;
 mod watch;
 mod watermarks;
@@ -49,7 +51,7 @@ mod watermarks;
 pub use alerts::{Alerts, LAST_WAIT_OF_RUN, LAST_WAIT_OF_WATCH};
 pub use alike::{alike, without_names};
 pub use attempt::{EntryResults, Settled};
-pub use backoff::{Backoff, Backoffs};
+pub use backoff::{Backoff, Backoffs, Definite};
 pub use choice::{Chosen, RemoteToRead, mirror_names, remotes_to_read};
 pub use comparison::{ComparisonOutcome, FailedComparison};
 pub use cycle::Cycle;
@@ -82,5 +84,5 @@ pub use wait::{
     Expected, Fence, RefFence, RefsOutcome, RemoteFence, RemoteRefFence, Seen, SeenRefs, WaitOutcome, wait,
     wait_for_refs,
 };
-pub use watch::{Event as WatchEvent, SharedEnvironment, Watched, channel as watch_channel, watch};
+pub use watch::{Event as WatchEvent, QUIET, SharedEnvironment, Watched, channel as watch_channel, watch};
 pub use watermarks::false_watermarks;

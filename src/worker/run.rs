@@ -26,6 +26,7 @@ use super::{
     review::{NothingMirrored, unknown_settings},
     session::{Session, missing_setting, opened},
     token::watch_token,
+    vanished::is_missing,
     watermarks::{Attempted, set_back_watermarks},
 };
 use crate::{
@@ -52,6 +53,11 @@ pub fn run(
     clock: &dyn Clock,
 ) -> Result<CycleReport, RunError> {
     let result = timed(git_dir, options, environment, clock);
+    // It may have vanished during the cycle.
+    let result = result.map_err(|error| match options.several && is_missing(git_dir) {
+        true => RunError::Missing(git_dir.to_owned()),
+        false => error,
+    });
     if !options.dry_run && !options.observers.is_empty() {
         observe(git_dir, options, clock, &result);
     }
@@ -67,6 +73,8 @@ pub(super) fn name_among_several(git_dir: &Path, remote: Option<&str>) -> Option
             .ok()
             .as_ref()
             .and_then(named),
+        // Nothing but the command line names the mirrors of a repository that is missing.
+        Err(_) if is_missing(git_dir) => remote.map(str::to_owned),
         Err(_) => {
             let mirrors = Mirrors::load(git_dir).ok()?;
             let watched = Chosen::watched(&mirrors, remote);
@@ -104,6 +112,9 @@ fn timed(
         remote = tracing::field::Empty
     );
     let _entered = cycle.entered();
+    if options.several && is_missing(git_dir) {
+        return Err(RunError::Missing(git_dir.to_owned()));
+    }
     let mut report = match Session::open(git_dir, options, environment, clock)? {
         Some(session) => cycle_over_backlog(&session)?,
         None => nothing_to_mirror(git_dir, options, environment)?,
@@ -320,12 +331,16 @@ fn backoffs(session: &Session<'_>, settled: &[Settled], tried: &[Located], earli
     backoffs
 }
 
-/// Returns the rejections after these groups were tried. Those of other groups stay unchanged.
+/// Returns the rejections after these groups were tried. Those of other groups, and of groups about which nothing definite is
+/// known, stay unchanged.
 fn rejections(settled: &[Settled], alone: &Alone, earlier: &[Rejection]) -> Vec<Rejection> {
-    let is_tried = |rejection: &&Rejection| settled.iter().any(|one| *one.group.label() == *rejection.group);
-    let untried = earlier.iter().filter(|rejection| !is_tried(rejection)).cloned();
+    let is_answered = |rejection: &&Rejection| {
+        let mut definite = settled.iter().filter(|one| one.result.outcome.is_definite());
+        definite.any(|one| *one.group.label() == *rejection.group)
+    };
+    let unanswered = earlier.iter().filter(|rejection| !is_answered(rejection)).cloned();
     let rejected = settled.iter().filter_map(|one| rejection(one, alone));
-    rejected.chain(untried).take(MOST_REJECTIONS).collect()
+    rejected.chain(unanswered).take(MOST_REJECTIONS).collect()
 }
 
 /// Returns the rejection of a group, if the server explained it, or the refs of it that were pushed without LFS objects.

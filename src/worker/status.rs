@@ -6,6 +6,8 @@ mod standing;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::mirror::Outcome;
+
 use super::{alike::without_names, head::HeadDifference, lock::WorkerStatus, memory::DifferingRef};
 
 pub use reading::status;
@@ -108,6 +110,9 @@ pub struct GroupStatus {
     pub server_words: Vec<String>,
     /// Instruction, if the cause of the rejection is recognised.
     pub advice: Option<String>,
+    /// Last definite outcome, else the last one; none if the group never failed. Metrics have it.
+    #[serde(skip)]
+    pub held: Option<Outcome>,
 }
 
 /// Status of a failed comparison.

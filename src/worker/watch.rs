@@ -23,6 +23,7 @@ use durable::{
 use super::{
     backoff::delay_after,
     choice::Chosen,
+    cycle_end::CycleEnd,
     cycle_observer::Observers,
     error::RunError,
     journal_watcher::JournalWatcher,
@@ -34,6 +35,7 @@ use super::{
     root::{FoundRepositories, find_repositories},
     run::{name_among_several, run},
     schedule::{Schedule, Start, Target},
+    vanished::{is_missing, vanished},
 };
 use crate::{
     config::{Config, Mirrors},
@@ -43,7 +45,7 @@ use crate::{
 /// Maximum number of concurrent cycles to one server.
 const CONCURRENCY: usize = 4;
 /// Interval of cycles over a quiet repository, which compare the refs of both sides.
-const QUIET: Duration = Duration::from_secs(15 * 60);
+pub const QUIET: Duration = Duration::from_secs(15 * 60);
 /// Time for a push to write its journal entry after its refs have moved. Without an entry, a comparison finds the move.
 const ENTRY_DELAY: Duration = Duration::from_secs(1);
 /// Interval of the search for new repositories and changed settings.
@@ -126,6 +128,8 @@ pub fn watch(
         unmirrored: BTreeMap::new(),
         troubled: BTreeMap::new(),
         below: None,
+        targets: BTreeSet::new(),
+        vanished: BTreeSet::new(),
     };
     watch.until_stopped(&events, alive);
     watch.wind_down(&events);
@@ -151,6 +155,10 @@ struct Watch {
     troubled: BTreeMap<Target, Duration>,
     /// Result of the last search below the root.
     below: Option<FoundRepositories>,
+    /// Targets of the last search.
+    targets: BTreeSet<Target>,
+    /// Known repositories that are missing.
+    vanished: BTreeSet<PathBuf>,
 }
 
 impl Watch {
@@ -215,7 +223,7 @@ impl Watch {
             }
             None => {}
         }
-        let (mut patterns, mut targets) = (BTreeMap::new(), BTreeSet::new());
+        let (mut patterns, mut targets) = (BTreeMap::new(), self.add_vanished(&mut there, now));
         for repository in &there {
             // The journal can be watched only if its folder exists.
             if let Err(error) = journal::create_folder(&Disk, repository) {
@@ -231,6 +239,27 @@ impl Watch {
         self.ref_watcher.set(&patterns);
         self.schedule.retain(&targets);
         self.watched.observers.targets_found(&targets);
+        self.targets = targets;
+    }
+
+    /// Returns the targets of known repositories that are missing, and removes these from those that are `there`. Their cycles
+    /// report that; the first one comes at once.
+    fn add_vanished(&mut self, there: &mut BTreeSet<PathBuf>, now: Duration) -> BTreeSet<Target> {
+        let known: BTreeSet<PathBuf> = self.targets.iter().map(|target| target.repository.clone()).collect();
+        let named = there.iter().filter(|named| known.contains(*named) && is_missing(named));
+        let mut missing: BTreeSet<PathBuf> = named.cloned().collect();
+        there.retain(|repository| !missing.contains(repository));
+        missing.extend(vanished(&known, there, &|repository| repository.try_exists()));
+        for repository in missing.difference(&self.vanished) {
+            tracing::error!(repository = %repository.display(), "the repository is missing");
+            self.schedule.wake(repository, now);
+        }
+        for repository in self.vanished.difference(&missing) {
+            self.schedule.wake(repository, now);
+        }
+        self.vanished = missing;
+        let is_missing = |target: &&Target| self.vanished.contains(&target.repository);
+        self.targets.iter().filter(is_missing).cloned().collect()
     }
 
     /// Adds a target for each mirror of the repository, or a single one if the command line names a mirror.
@@ -322,16 +351,19 @@ impl Watch {
         let is_alone = self.schedule.is_alone(&target);
         let (environment, sender, clock) = (self.environment.clone(), self.sender.clone(), self.clock);
         let ref_watcher = self.ref_watcher.clone();
-        thread::spawn(move || {
+        let end = CycleEnd::new(sender.clone(), target.clone());
+        let cycle = move || {
             let has_moved = ref_watcher.ignore_earlier_moves(&target.repository);
             if has_moved && !is_alone {
                 // The cycles to the other mirrors do not know of the move. Fails only if the watch has stopped.
                 let _ = sender.send(Event::Moved(target.repository.clone()));
             }
-            let result = run(&target.repository, &options, &*environment, &clock);
-            // Fails only if the cycle was abandoned.
-            let _ = sender.send(Event::Finished(target, Box::new(result)));
-        });
+            end.send(run(&target.repository, &options, &*environment, &clock));
+        };
+        // Without a thread, the cycle ends here.
+        if let Err(error) = thread::Builder::new().spawn(cycle) {
+            tracing::error!(%error, "cannot start a thread for a cycle");
+        }
     }
 
     fn finish(&mut self, target: &Target, result: &Result<CycleReport, RunError>) {

@@ -1,5 +1,6 @@
 //! Alerts by a program and by a URL: once when trouble begins, once when it has ended, and again if nobody was told.
 mod unable;
+mod uncertain;
 
 use std::{fs, path::PathBuf, process::Output};
 

@@ -17,6 +17,7 @@ mod log_format;
 mod mirrors;
 mod monitoring;
 mod namespace;
+mod panic;
 mod parts;
 mod patience;
 mod planted;

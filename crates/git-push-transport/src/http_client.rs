@@ -213,6 +213,11 @@ pub(crate) fn body_error(error: io::Error) -> Error {
     }
 }
 
+/// Cause of an error: there was no connection, so nothing was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("there was no connection")]
+pub(crate) struct NoConnection;
+
 /// Returns a sentence about a connection that failed.
 pub(crate) fn connection_failure(error: &io::Error) -> String {
     match error.kind() {

@@ -6,7 +6,7 @@ use bstr::ByteSlice;
 use git_push::{Error, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::http_client::{Header, HttpClient, HttpRequest, HttpResponse, Method, RequestBody};
+use crate::http_client::{Header, HttpClient, HttpRequest, HttpResponse, Method, NoConnection, RequestBody};
 use crate::secrets::Secrets;
 use crate::settings::Settings;
 use crate::ureq_client::UreqClient;
@@ -21,6 +21,26 @@ pub struct Webhook {
     /// Scheme, host and port.
     origin: String,
     client: UreqClient,
+}
+
+/// Extent to which a post has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostExtent {
+    /// There was no connection, so nothing was sent.
+    NotSent,
+    /// There was no answer, or the server asks to retry later.
+    NotAnswered,
+    /// The server does not accept what was posted.
+    Refused,
+}
+
+/// Failure of a post.
+#[derive(Debug)]
+pub struct PostError {
+    /// Its extent.
+    pub extent: PostExtent,
+    /// Its cause, without the URL.
+    pub error: Error,
 }
 
 impl Webhook {
@@ -46,11 +66,14 @@ impl Webhook {
     ///
     /// # Errors
     /// There is no answer, or its status is not 2xx. [`Error::kind()`] is [`ErrorKind::Transient`] if a retry can succeed.
-    pub fn post_json(&self, json: &str, headers: &[(&str, &str)]) -> Result<(), Error> {
+    pub fn post_json(&self, json: &str, headers: &[(&str, &str)]) -> Result<(), PostError> {
         let fixed = [("Content-Type", "application/json"), ("Accept", "*/*")];
         let headers = fixed.iter().chain(headers);
         let headers = headers.map(|(name, value)| Header::new(name, *value));
-        let not_a_header = |_| self.located(Error::new(ErrorKind::Misconfigured, "a header is invalid"));
+        let not_a_header = |_| {
+            let error = Error::new(ErrorKind::Misconfigured, "a header is invalid");
+            self.failed(PostExtent::NotSent, error)
+        };
         let request = HttpRequest {
             method: Method::Post,
             url: self.url.expose_secret().to_owned(),
@@ -61,10 +84,26 @@ impl Webhook {
             }),
             max_answer: Some(MAX_ANSWER),
         };
-        let response = self.client.send(request).map_err(|error| self.located(error))?;
+        let response = self.client.send(request).map_err(|error| {
+            let is_sent = std::error::Error::source(&error).is_none_or(|cause| !cause.is::<NoConnection>());
+            let extent = if is_sent {
+                PostExtent::NotAnswered
+            } else {
+                PostExtent::NotSent
+            };
+            self.failed(extent, error)
+        })?;
         match response.status {
             200..=299 => Ok(()),
-            _ => Err(self.located(refused(&response))),
+            408 | 425 | 429 | 503 => Err(self.failed(PostExtent::NotAnswered, refused(&response))),
+            _ => Err(self.failed(PostExtent::Refused, refused(&response))),
+        }
+    }
+
+    fn failed(&self, extent: PostExtent, error: Error) -> PostError {
+        PostError {
+            extent,
+            error: self.located(error),
         }
     }
 
@@ -124,7 +163,8 @@ mod tests {
         let webhook = Webhook::open("http://127.0.0.1:1/canary/?key=canary", &Settings::default());
         let webhook = webhook.expect("a recipient");
         assert_eq!(format!("{webhook:?}"), "Webhook(http://127.0.0.1:1)");
-        let error = webhook.post_json("{}", &[]).expect_err("nothing listens");
+        let PostError { extent, error } = webhook.post_json("{}", &[]).expect_err("nothing listens");
+        assert_eq!(extent, PostExtent::NotSent);
         assert_eq!(error.kind(), ErrorKind::Transient);
         assert!(!error.to_string().contains("canary"), "{error}");
         assert!(error.to_string().starts_with("http://127.0.0.1:1: "), "{error}");

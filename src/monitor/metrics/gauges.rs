@@ -14,7 +14,11 @@ use crate::{
         labels::{AttemptLabels, Labels},
         mirror_state::MirrorState,
     },
+    worker::QUIET,
 };
+
+/// Longest time between two cycles of a watch, in seconds.
+const QUIET_SECONDS: i64 = QUIET.as_secs() as i64;
 
 type Real = Gauge<f64, AtomicU64>;
 
@@ -28,6 +32,7 @@ struct Gauges {
     cycle_running: Family<Labels, Real>,
     token_expiry: Family<Labels, Gauge>,
     last_cycle: Family<Labels, Gauge>,
+    cycle_interval: Family<Labels, Gauge>,
     last_success: Family<Labels, Gauge>,
 }
 
@@ -36,11 +41,14 @@ struct Gauges {
 pub(super) struct Values {
     /// Numbers of pending and of failed entries, and the age of the oldest pending one; none if no status was ever read.
     entries: Option<(u64, u64, f64)>,
-    held: BTreeMap<&'static str, i64>,
+    /// Numbers of groups that are not mirrored; none if no cycle ran, so that nothing is known of them.
+    held: Option<BTreeMap<&'static str, i64>>,
     /// None if no mirror was ever tried.
     reachable: Option<bool>,
     failing: bool,
     running: f64,
+    /// True if a watch runs cycles, so that their longest interval is known.
+    interval: bool,
     token_expiry: Option<Timestamp>,
     last_cycle: Option<Timestamp>,
     last_success: Option<Timestamp>,
@@ -69,7 +77,7 @@ impl Gauges {
             held_groups: family(
                 registry,
                 "held_groups",
-                "Groups that are not mirrored, by the outcome of their last attempt",
+                "Groups that are not mirrored, by their last definite outcome",
                 None,
             ),
             reachable: family(
@@ -97,6 +105,12 @@ impl Gauges {
                 "End of the last cycle that ran",
                 seconds(),
             ),
+            cycle_interval: family(
+                registry,
+                "cycle_interval",
+                "Longest expected time between the ends of two cycles",
+                seconds(),
+            ),
             last_success: family(
                 registry,
                 "last_success_timestamp",
@@ -113,16 +127,21 @@ impl Gauges {
             self.failed.get_or_create(labels).set(number(failed));
             self.oldest_pending.get_or_create(labels).set(age);
         }
-        for outcome in OUTCOMES.iter().filter(|outcome| **outcome != Outcome::Mirrored) {
-            let word = outcome.word();
-            let held = values.held.get(word).copied().unwrap_or_default();
-            self.held_groups.get_or_create(&labels.with_outcome(word)).set(held);
+        if let Some(held) = &values.held {
+            for outcome in OUTCOMES.iter().filter(|outcome| **outcome != Outcome::Mirrored) {
+                let word = outcome.word();
+                let held = held.get(word).copied().unwrap_or_default();
+                self.held_groups.get_or_create(&labels.with_outcome(word)).set(held);
+            }
         }
         if let Some(reachable) = values.reachable {
             self.reachable.get_or_create(labels).set(i64::from(reachable));
         }
         self.cycle_failing.get_or_create(labels).set(i64::from(values.failing));
         self.cycle_running.get_or_create(labels).set(values.running);
+        if values.interval {
+            self.cycle_interval.get_or_create(labels).set(QUIET_SECONDS);
+        }
         let times = [
             (&self.token_expiry, values.token_expiry),
             (&self.last_cycle, values.last_cycle),
@@ -147,14 +166,19 @@ impl Values {
             self.entries = Some((pending + status.pending, failed + status.failed, oldest));
             self.token_expiry = earlier(self.token_expiry, status.token.as_ref().map(|token| token.expires_at));
         }
-        for outcome in state.held.values() {
-            *self.held.entry(outcome.word()).or_default() += 1;
+        if state.last_cycle_at.is_some() {
+            let held = self.held.get_or_insert_default();
+            for outcome in state.held.values() {
+                *held.entry(outcome.word()).or_default() += 1;
+            }
         }
         if let Some(reachable) = state.is_reachable() {
             self.reachable = Some(reachable && self.reachable.unwrap_or(true));
         }
         self.failing |= state.cannot_run(now).is_some();
-        self.running = self.running.max(state.running_since.map_or(0.0, age));
+        let running_since = earlier(state.running_since, state.locked_since);
+        self.running = self.running.max(running_since.map_or(0.0, age));
+        self.interval |= state.is_watched;
         self.last_cycle = earlier(self.last_cycle, state.last_cycle_at);
         self.last_success = earlier(self.last_success, state.last_success_at);
     }

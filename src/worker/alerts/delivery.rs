@@ -5,6 +5,7 @@ use durable::clock::{Clock, SystemClock};
 use serde::Serialize;
 
 use super::{
+    failure::Failure,
     findings::Finding,
     place::Place,
     post::{LONGEST_POST, Recipient},
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     config::AlertConfig,
-    mirror::{Alert, AlertChannel, AlertMemory, AlertState, CLAIM, Condition},
+    mirror::{Alert, AlertChannel, AlertMemory, AlertState, CLAIM, Condition, Fate},
     worker::{repository::Stargate, status::RepositoryStatus, watch::SharedEnvironment},
 };
 
@@ -38,11 +39,26 @@ pub(super) struct Delivery {
 }
 
 /// The mirror that alerts are about.
-pub(super) struct About<'a> {
-    /// Its status, if it can be read.
-    pub(super) status: Option<&'a RepositoryStatus>,
+#[derive(Debug, Default)]
+pub(super) struct About {
+    /// Number of pending entries, if the status can be read.
+    pub(super) pending: Option<u64>,
+    /// Age of the oldest one, in seconds.
+    pub(super) oldest_pending_age_s: Option<i64>,
     /// Its location, without secrets, if it was ever used.
-    pub(super) remote: Option<&'a str>,
+    pub(super) remote: Option<String>,
+}
+
+impl About {
+    /// Returns what is known of the mirror at this location, with its status if that can be read.
+    pub(super) fn new(status: Option<&RepositoryStatus>, remote: Option<&str>) -> Self {
+        let of_status = status.and_then(|status| status.remote.as_deref());
+        About {
+            pending: status.map(|status| status.pending),
+            oldest_pending_age_s: status.and_then(|status| status.oldest_pending_age_s),
+            remote: remote.or(of_status).map(str::to_owned),
+        }
+    }
 }
 
 /// An alert with its text.
@@ -75,17 +91,16 @@ struct Body<'a> {
 
 impl Message {
     /// Creates the message about an alert, whose finding is none if its condition has ended.
-    pub(super) fn new(alert: Alert, place: &Place, found: Option<&Finding>, about: &About<'_>) -> Self {
-        let status = about.status;
+    pub(super) fn new(alert: Alert, place: &Place, found: Option<&Finding>, about: &About) -> Self {
         let body = Body {
             alert: alert.condition,
             state: alert.state,
             repository: place.repository.display().to_string(),
             mirror: place.mirror.as_deref(),
-            remote: about.remote,
+            remote: about.remote.as_deref(),
             since: jiff::Timestamp::from_second(alert.since).ok(),
-            pending: status.map(|status| status.pending),
-            oldest_pending_age_s: status.and_then(|status| status.oldest_pending_age_s),
+            pending: about.pending,
+            oldest_pending_age_s: about.oldest_pending_age_s,
             reason: found.and_then(|found| found.reason.as_deref()),
             hint: found.and_then(|found| found.hint.as_deref()),
         };
@@ -97,14 +112,14 @@ impl Message {
 }
 
 impl Delivery {
-    /// Sends the alerts, and remembers those that arrived.
+    /// Sends the alerts, and remembers those that arrived, or may have arrived.
     pub(super) fn run(&self) {
         let clock = SystemClock::default();
-        let delivered: Vec<Alert> = [AlertChannel::Command, AlertChannel::Url]
+        let ends: Vec<(Alert, Fate)> = [AlertChannel::Command, AlertChannel::Url]
             .into_iter()
             .flat_map(|channel| self.by_channel(channel, &clock))
             .collect();
-        let release = |memory: &mut AlertMemory| memory.release(&self.owner, &delivered);
+        let release = |memory: &mut AlertMemory| memory.release(&self.owner, &ends);
         let why = match self.place.change(LOCK_WAIT, release) {
             Ok(Some(())) => return,
             Ok(None) => "another process holds the lock".to_owned(),
@@ -114,35 +129,49 @@ impl Delivery {
         tracing::warn!(%repository, mirror, why, "cannot write down which alerts were sent; a later cycle sends them again");
     }
 
-    /// Sends the alerts of a channel until one fails or the time is over, and returns those that arrived.
-    fn by_channel(&self, channel: AlertChannel, clock: &SystemClock) -> Vec<Alert> {
+    /// Sends the alerts of a channel until it cannot be used or the time is over, and returns their ends.
+    fn by_channel(&self, channel: AlertChannel, clock: &SystemClock) -> Vec<(Alert, Fate)> {
         let messages = self.messages.iter().filter(|message| message.alert.channel == channel);
         let mut messages = messages.peekable();
         if messages.peek().is_none() {
             return Vec::new();
         }
-        let (repository, mirror) = (self.place.repository.display(), self.place.mirror.as_deref());
-        let mut delivered = Vec::new();
-        let sender = self.sender(channel);
-        for Message { alert, body } in messages {
-            if clock.elapsed() >= BUDGET {
+        let sender = self.sender(channel).map_err(Failure::not_sent);
+        let mut ends = Vec::new();
+        let mut is_over = false;
+        for message in messages {
+            if !is_over && clock.elapsed() >= BUDGET {
+                let (repository, mirror) = (self.place.repository.display(), self.place.mirror.as_deref());
                 tracing::warn!(%repository, mirror, by = channel.key(), "alerts take too long; the next cycle sends the rest");
-                break;
+                is_over = true;
+            }
+            if is_over {
+                ends.push((message.alert, Fate::NotSent));
+                continue;
             }
             let sent = sender
                 .as_ref()
                 .map_err(Clone::clone)
-                .and_then(|sender| sender.send(body));
-            let (condition, state) = (alert.condition.word(), alert.state.word());
-            let by = channel.key();
-            if let Err(error) = sent {
-                tracing::warn!(%repository, mirror, alert = condition, state, by, %error, "an alert was not delivered; the next cycle retries");
-                break;
-            }
-            tracing::info!(%repository, mirror, alert = condition, state, by, "alert sent");
-            delivered.push(*alert);
+                .and_then(|sender| sender.send(&message.body));
+            self.log(&message.alert, &sent);
+            is_over = sent.as_ref().is_err_and(|failure| failure.extent.ends_delivery());
+            ends.push((
+                message.alert,
+                sent.map_or_else(|failure| failure.extent.fate(), |()| Fate::Arrived),
+            ));
         }
-        delivered
+        ends
+    }
+
+    fn log(&self, alert: &Alert, sent: &Result<(), Failure>) {
+        let (repository, mirror) = (self.place.repository.display(), self.place.mirror.as_deref());
+        let (condition, state, by) = (alert.condition.word(), alert.state.word(), alert.channel.key());
+        match sent {
+            Ok(()) => tracing::info!(%repository, mirror, alert = condition, state, by, "alert sent"),
+            Err(Failure { why: error, .. }) => {
+                tracing::warn!(%repository, mirror, alert = condition, state, by, %error, "an alert was not delivered; the next cycle retries");
+            }
+        }
     }
 
     /// Prepares a channel.
@@ -189,7 +218,7 @@ enum Sender<'a> {
 }
 
 impl Sender<'_> {
-    fn send(&self, body: &str) -> Result<(), String> {
+    fn send(&self, body: &str) -> Result<(), Failure> {
         match self {
             Sender::Command(delivery) => {
                 program::run(&delivery.config.command, &delivery.place.repository, body, LIMIT)

@@ -72,12 +72,16 @@ impl Findings {
     pub(super) fn new(ended: &EndedCycle<'_>, memory: Option<&Memory>, stale_after: Duration) -> Self {
         let mut findings = Findings::default();
         let now = ended.at;
+        if ended.result.is_ok_and(has_no_mirror) {
+            // What the memory knows is about a mirror that was removed from the settings.
+            return findings;
+        }
         match memory {
             Some(memory) => findings.add_memory(memory, now),
             None => findings.unknown.extend(OF_MEMORY.map(|(condition, _)| condition)),
         }
         if let Err(error) = ended.result {
-            findings.add(Condition::Misconfigured, of_error(error, now));
+            findings.add_error(error, now);
         }
         match ended.status() {
             Ok(status) => {
@@ -121,6 +125,14 @@ impl Findings {
         }
         self.add(Condition::Diverged, of_differing(&memory.differing, now));
         self.add(Condition::Misconfigured, of_comparison(memory, now));
+    }
+
+    /// Adds the reason why no cycle could run. If it may pass by itself, the settings were not tried.
+    fn add_error(&mut self, error: &RunError, now: Timestamp) {
+        match of_error(error, now) {
+            Some(finding) => self.add(Condition::Misconfigured, Some(finding)),
+            None => self.unknown.push(Condition::Misconfigured),
+        }
     }
 
     /// Adds a finding, unless the condition has one.
@@ -174,16 +186,17 @@ impl Finding {
     }
 }
 
-/// Finds groups whose last attempt had this outcome.
+/// Finds groups whose last definite outcome is this one.
 fn of_groups(memory: &Memory, outcome: Outcome, now: Timestamp) -> Option<Finding> {
-    let mut groups = memory
+    let definite = memory
         .backoffs
         .iter()
-        .filter(|(_, backoff)| backoff.outcome == Some(outcome));
-    let (label, backoff) = groups.next()?;
+        .filter_map(|(label, backoff)| Some((label, backoff.definite()?)));
+    let mut groups = definite.filter(|(_, definite)| definite.outcome == outcome);
+    let (label, definite) = groups.next()?;
     let rejection = memory.rejections.iter().find(|rejection| rejection.group == *label);
     let words = rejection.map_or(&[][..], |rejection| &rejection.server_words);
-    let reason = explained(label, &backoff.reason, words) + &and_more(groups.count(), "group");
+    let reason = explained(label, &definite.reason, words) + &and_more(groups.count(), "group");
     let hint = match outcome {
         Outcome::Diverged => COMPARE,
         Outcome::Misconfigured => CORRECT,
@@ -222,9 +235,9 @@ fn and_more(count: usize, what: &str) -> String {
 
 /// Finds a comparison that failed because of the settings.
 fn of_comparison(memory: &Memory, now: Timestamp) -> Option<Finding> {
-    let is_misconfigured = |failed: &&Backoff| failed.outcome == Some(Outcome::Misconfigured);
-    let failed = memory.comparison.as_ref().filter(is_misconfigured)?;
-    Some(Finding::new(now, Some(failed.reason.clone()), CORRECT))
+    let failed = memory.comparison.as_ref().and_then(Backoff::definite)?;
+    let is_misconfigured = failed.outcome == Outcome::Misconfigured;
+    is_misconfigured.then(|| Finding::new(now, Some(failed.reason), CORRECT))
 }
 
 /// Finds the reason why no cycle could run, unless it may pass by itself.
@@ -238,7 +251,12 @@ fn of_error(error: &RunError, now: Timestamp) -> Option<Finding> {
     Some(Finding::new(now, Some(error.to_string()), hint))
 }
 
-/// Finds an oldest pending entry that is too old. A repository without a mirror has no stale one.
+/// Returns true if no mirror is configured: nothing can be wrong with it.
+fn has_no_mirror(report: &CycleReport) -> bool {
+    matches!(report.missing, Some(Missing::Remote | Missing::RemoteOfSeveral))
+}
+
+/// Finds an oldest pending entry that is too old.
 fn stale(
     status: &RepositoryStatus,
     report: Option<&CycleReport>,
@@ -246,9 +264,6 @@ fn stale(
     now: Timestamp,
 ) -> Option<Finding> {
     let missing = report.and_then(|report| report.missing.as_ref());
-    if matches!(missing, Some(Missing::Remote | Missing::RemoteOfSeveral)) {
-        return None;
-    }
     let oldest = status.oldest_pending?;
     // A clock that was set back makes no entry old.
     let age = Duration::try_from(now.duration_since(oldest)).unwrap_or_default();
@@ -383,6 +398,50 @@ mod tests {
             Some("main: objects are missing\nremote: LFS object a is missing")
         );
         assert_eq!(found.hint.as_deref(), Some("upload it"));
+    }
+
+    #[test]
+    fn a_cycle_without_an_answer_ends_nothing() {
+        let failed = |outcome| Backoff::after(None, "refused", "e", at(100)).with_outcome(outcome);
+        let without_answer =
+            |before: &Backoff, outcome| Backoff::after(Some(before), "503", "f", at(130)).with_outcome(outcome);
+        for (condition, outcome) in OF_MEMORY {
+            for unanswered in [Outcome::Transient, Outcome::Uncertain] {
+                let memory = Memory {
+                    backoffs: [("main".to_owned(), without_answer(&failed(outcome), unanswered))].into(),
+                    ..Memory::default()
+                };
+                let findings = judged(Some(&memory));
+                let found = findings.of(condition).expect("it still holds");
+                assert_eq!(found.reason.as_deref(), Some("main: refused"), "{unanswered:?}");
+                let others = OF_MEMORY.iter().filter(|(other, _)| *other != condition);
+                assert!(
+                    others
+                        .map(|(other, _)| findings.of(*other))
+                        .all(|found| found.is_none())
+                );
+            }
+        }
+        let comparison = without_answer(&failed(Outcome::Misconfigured), Outcome::Transient);
+        let memory = Memory {
+            comparison: Some(comparison),
+            ..Memory::default()
+        };
+        assert!(judged(Some(&memory)).of(Condition::Misconfigured).is_some());
+    }
+
+    #[test]
+    fn an_error_that_may_pass_says_nothing_about_the_settings() {
+        let state_after = |kind| {
+            let error = RunError::from(git_push::Error::new(kind, "no answer"));
+            let ended = EndedCycle::new(Path::new("/r.git"), None, at(100), Err(&error));
+            let unreadable = RunError::SeveralMirrors(String::new());
+            let ended = ended.with_status(Err(unreadable));
+            let findings = Findings::new(&ended, Some(&Memory::default()), Duration::ZERO);
+            state(&findings, Condition::Misconfigured)
+        };
+        assert_eq!(state_after(git_push::ErrorKind::Transient), Observed::Unknown);
+        assert_eq!(state_after(git_push::ErrorKind::Misconfigured), Observed::Holds(100));
     }
 
     #[test]

@@ -52,6 +52,43 @@ impl Place {
         }
     }
 
+    /// Returns the files of a mirror that is not in the settings any more, or of a repository that is missing.
+    pub(super) fn of_removed(
+        repository: &Path,
+        mirror: Option<String>,
+        memory: PathBuf,
+        unwritten: Option<Unwritten>,
+    ) -> Self {
+        Place {
+            repository: std::path::absolute(repository).unwrap_or_else(|_| repository.to_owned()),
+            mirror,
+            // There is none.
+            worker_memory: memory.with_extension("worker"),
+            lock: memory.with_extension("lock"),
+            memory,
+            unwritten,
+        }
+    }
+
+    /// Removes the memory of alerts, once nobody has to hear of them.
+    ///
+    /// # Errors
+    /// The files cannot be removed.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        self.unwritten().map(|mut unwritten| unwritten.remove(&self.memory));
+        [&self.memory, &self.lock]
+            .into_iter()
+            .try_for_each(|path| match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            })
+    }
+
+    /// Returns the path of the memory of alerts.
+    pub(super) fn memory(&self) -> &Path {
+        &self.memory
+    }
+
     /// Changes the memory of alerts under its lock. Returns none if another process holds it for `limit`.
     ///
     /// # Errors
@@ -150,7 +187,7 @@ fn read(path: &Path) -> io::Result<AlertMemory> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mirror::{AlertChannel, Condition, Observed};
+    use crate::mirror::{AlertChannel, Condition, Fate, Observed};
 
     fn place(folder: &Path) -> Place {
         Place {
@@ -172,7 +209,8 @@ mod tests {
             let changed = place.change(Duration::ZERO, |memory| {
                 memory.observe([(Condition::Stale, Observed::Holds(1))]);
                 let due = memory.due(&[AlertChannel::Command], 1);
-                memory.release("me", &due);
+                let ends: Vec<_> = due.iter().map(|alert| (*alert, Fate::Arrived)).collect();
+                memory.release("me", &ends);
                 due.len()
             });
             changed.map(|due| due.expect("nobody holds the lock"))
@@ -193,7 +231,7 @@ mod tests {
         for damage in ["", "{", "[]", "{\"told\":1}"] {
             fs::write(&place.memory, damage).expect("a file");
             let error = place
-                .change(Duration::ZERO, |memory| memory.claim("me", 1))
+                .change(Duration::ZERO, |memory| memory.claim("me", &[], 1))
                 .expect_err(damage);
             assert!(error.to_string().contains("alerts.json: "), "{error}");
             assert_eq!(fs::read_to_string(&place.memory).expect("a file"), damage);
@@ -207,7 +245,7 @@ mod tests {
     fn a_process_that_holds_the_lock_is_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let place = place(folder.path());
-        let changed = place.change(Duration::ZERO, |memory| memory.claim("me", 1));
+        let changed = place.change(Duration::ZERO, |memory| memory.claim("me", &[], 1));
         assert_eq!(changed.expect("a memory"), Some(()));
         let file = Disk.open_append(&place.lock).expect("a file");
         assert!(Disk.try_lock(&file).expect("a lock"));

@@ -15,10 +15,14 @@ use durable::{
     retry::RetryPolicy,
 };
 use git_push::{Error, ErrorKind};
-use git_push_transport::{Settings, webhook::Webhook};
+use git_push_transport::{
+    Settings,
+    webhook::{PostError, PostExtent, Webhook},
+};
 use ring::hmac;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::failure::Failure;
 use crate::config::AGENT;
 
 /// Header with the signature.
@@ -82,36 +86,46 @@ impl Recipient {
     ///
     /// # Errors
     /// The last attempt failed, or there was no answer within [`LONGEST_POST`], as text without secrets.
-    pub(super) fn post(&self, body: &str) -> Result<(), String> {
+    pub(super) fn post(&self, body: &str) -> Result<(), Failure> {
         self.post_within(body, LONGEST_POST)
     }
 
-    fn post_within(&self, body: &str, limit: Duration) -> Result<(), String> {
+    fn post_within(&self, body: &str, limit: Duration) -> Result<(), Failure> {
         let signature = self.key.as_ref().map(|key| signature(key, body));
         let (webhook, body) = (self.webhook.clone(), body.to_owned());
         let (sender, answer) = mpsc::channel();
-        thread::spawn(move || {
+        let post = move || {
             // Fails only if nobody waits for it any more.
             let _ = sender.send(attempts(&webhook, &body, signature.as_deref()));
-        });
-        let abandoned = || format!("stargate.alertUrl: no complete answer within {limit:?}");
+        };
+        let started = thread::Builder::new().spawn(post);
+        started.map_err(|error| Failure::not_sent(format!("stargate.alertUrl: cannot start a thread: {error}")))?;
+        let abandoned = || Failure::unanswered(format!("stargate.alertUrl: no complete answer within {limit:?}"));
         answer.recv_timeout(limit).map_err(|_| abandoned())?
     }
 }
 
-fn attempts(webhook: &Webhook, body: &str, signature: Option<&str>) -> Result<(), String> {
+fn attempts(webhook: &Webhook, body: &str, signature: Option<&str>) -> Result<(), Failure> {
     let clock = SystemClock::default();
     let mut delays = RetryPolicy::default().delays(|| clock.random());
+    let mut is_sent = false;
     loop {
         let headers = signature.map(|signature| (SIGNATURE, signature));
-        let Err(error) = webhook.post_json(body, headers.as_slice()) else {
+        let Err(PostError { extent, error }) = webhook.post_json(body, headers.as_slice()) else {
             return Ok(());
         };
+        is_sent |= extent != PostExtent::NotSent;
         let delay = delays.next().filter(|_| error.kind() == ErrorKind::Transient);
         let delay = delay.map(|delay| delay.max(error.retry_after().unwrap_or_default()));
         match delay.filter(|delay| clock.elapsed() + *delay < LIMIT) {
             Some(delay) => clock.sleep(delay),
-            None => return Err(shown(&error)),
+            None => {
+                return Err(match extent {
+                    PostExtent::Refused => Failure::refused(shown(&error)),
+                    PostExtent::NotSent if !is_sent => Failure::not_sent(shown(&error)),
+                    PostExtent::NotSent | PostExtent::NotAnswered => Failure::unanswered(shown(&error)),
+                });
+            }
         }
     }
 }
@@ -181,7 +195,10 @@ mod tests {
         let error = recipient
             .post_within("{}", Duration::from_millis(50))
             .expect_err("no answer");
-        assert_eq!(error, "stargate.alertUrl: no complete answer within 50ms");
+        assert_eq!(
+            error,
+            Failure::unanswered("stargate.alertUrl: no complete answer within 50ms".into())
+        );
     }
 
     #[test]

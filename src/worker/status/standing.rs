@@ -8,7 +8,9 @@ use super::{ComparisonStatus, GroupStatus, RepositoryStatus, TokenStatus, Waterm
 use crate::{
     journal::Backlog,
     mirror::Grouping,
-    worker::{false_watermark::JudgedWatermark, lock::WorkerStatus, memory::Memory, rejection::Rejection},
+    worker::{
+        backoff::Backoff, false_watermark::JudgedWatermark, lock::WorkerStatus, memory::Memory, rejection::Rejection,
+    },
 };
 
 /// Returns the status without the name of the mirror, and without broken and dangling refs.
@@ -72,6 +74,8 @@ impl GroupStatus {
         let backoff = memory.backoffs.get(&label);
         let is_its = |rejection: &&Rejection| rejection.group == label && !rejection.alone;
         let rejection = memory.rejections.iter().find(is_its);
+        // The words belong to an earlier attempt if the last one had no answer.
+        let rejection = rejection.filter(|_| !backoff.is_some_and(Backoff::is_uncertain));
         GroupStatus {
             group: label,
             pending: 0,
@@ -83,6 +87,10 @@ impl GroupStatus {
                 .map(|rejection| rejection.server_words.clone())
                 .unwrap_or_default(),
             advice: rejection.and_then(|rejection| rejection.advice.clone()),
+            held: backoff.and_then(|backoff| match backoff.definite() {
+                Some(definite) => Some(definite.outcome),
+                None => backoff.outcome,
+            }),
         }
     }
 }
@@ -128,10 +136,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{
-        journal::{Item, Reader},
-        worker::Backoff,
-    };
+    use crate::journal::{Item, Reader};
 
     fn line(number: u8, name: &str, status: &str) -> String {
         let (old, new) = ("0".repeat(40), "a1".repeat(20));
@@ -197,6 +202,7 @@ mod tests {
                 next_try: next_try.map(at),
                 server_words: reason.map(|_| "no: ask".to_owned()).into_iter().collect(),
                 advice: None,
+                held: None,
             };
         let expected = [
             group(

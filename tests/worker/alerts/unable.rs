@@ -106,3 +106,41 @@ fn an_alert_names_the_mirror_that_the_cycle_chose_by_its_location() {
     let misconfigured = alerts.iter().find(|alert| alert["alert"] == "misconfigured");
     assert_eq!(misconfigured.expect("an alert")["mirror"], "github", "{alerts:?}");
 }
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_reported_by_that_of_the_user() {
+    let mirror = tempfile::tempdir().expect("a folder");
+    git(mirror.path(), ["init", "-q", "--bare", "."]);
+    let world = World::new(&mirror.path().display().to_string());
+    let folder = world.stargate.folder().display().to_string();
+    let notify = world.stargate.folder().join("notify");
+    executable::script(&notify, NOTIFY);
+    let global = world.stargate.folder().join("user-config");
+    let command = format!("'{}' '{folder}'", notify.display());
+    let set = [
+        "config",
+        "-f",
+        global.to_str().expect("UTF-8"),
+        "stargate.alertCommand",
+        &command,
+    ];
+    git(world.stargate.folder(), set);
+    let config = world.stargate.git_dir.join("config");
+    let before = fs::read_to_string(&config).expect("a file");
+    let run = || {
+        let mut command = clean_command(PROGRAM);
+        command
+            .args(["run", "--root", &folder])
+            .env("GIT_CONFIG_GLOBAL", &global);
+        feed(command, "")
+    };
+    fs::write(&config, format!("{before}[broken\n")).expect("writable");
+    for _ in 0..2 {
+        let output = run();
+        assert_ne!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+    assert_eq!(world.words(), [pair("misconfigured", "firing")]);
+    fs::write(&config, before).expect("writable");
+    assert_eq!(run().status.code(), Some(0));
+    assert_eq!(world.words()[1..], [pair("misconfigured", "resolved")]);
+}

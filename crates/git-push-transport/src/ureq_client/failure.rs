@@ -1,11 +1,13 @@
 //! Errors of ureq as sentences.
+use std::io;
+
 use git_push::{Error, ErrorKind};
 use rustls::CertificateError;
 use ureq::Timeout;
 
 use super::named_certificate::is_authority_as_server;
 
-use crate::http_client::connection_failure;
+use crate::http_client::{NoConnection, connection_failure};
 use crate::settings::Settings;
 
 /// Creates the error of a missing or incomplete answer.
@@ -33,7 +35,20 @@ pub(super) fn lost(error: &ureq::Error, settings: &Settings) -> Error {
         ureq::Error::ConnectProxyFailed(why) => format!("the proxy does not connect to the server: {why}"),
         other => format!("the exchange with the server failed: {other}"),
     };
-    Error::new(ErrorKind::Transient, what)
+    let lost = Error::new(ErrorKind::Transient, what);
+    if has_no_connection(error) {
+        return lost.with_source(NoConnection);
+    }
+    lost
+}
+
+/// Returns true if nothing can have been sent.
+fn has_no_connection(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) | ureq::Error::HostNotFound => true,
+        ureq::Error::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+        _ => false,
+    }
 }
 
 fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {

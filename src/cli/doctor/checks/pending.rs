@@ -60,6 +60,7 @@ mod tests {
             next_try: None,
             server_words: words.iter().map(|word| (*word).to_owned()).collect(),
             advice: (!words.is_empty()).then(|| "change the protection".into()),
+            held: None,
         }
     }
 
