@@ -33,7 +33,7 @@ const INTERVAL: &str = "stargate_mirror_cycle_interval_seconds";
 /// other mirrors stay.
 ///
 /// # Errors
-/// The file cannot be read or written, or another run holds its lock for [`LOCK_WAIT`].
+/// The file cannot be read or written, or another run holds its lock for too long.
 pub fn write_textfile(path: &Path, monitor: &Monitor, now: Timestamp) -> io::Result<()> {
     write_by(path, monitor, now, &SystemClock::default())
 }

@@ -25,7 +25,7 @@ pub struct WorkerLock {
 }
 
 impl WorkerLock {
-    /// Takes the lock at this path. Returns none if another worker holds it for [`PATIENCE`].
+    /// Takes the lock at this path. Returns none if another worker holds it for a second.
     ///
     /// # Errors
     /// The file cannot be created or locked, or is not a regular file.
