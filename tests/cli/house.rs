@@ -25,7 +25,7 @@ const FLOORS: &[&[&str]] = &[
         "lfs_pointer",
         "advice",
     ],
-    &["namespace", "openmetrics", "parts", "uuid"],
+    &["namespace", "openmetrics", "parts", "releasing_clock", "uuid"],
 ];
 
 /// The files in them that do have effects.
