@@ -253,7 +253,8 @@ fn special_file(
     if kind != Kind::Blob {
         return Ok(report.fault(id, other, &format!("non-blob found at {name}")));
     }
-    let header = objects.new.try_header(&id).ok().flatten();
+    let header = objects.new.try_header(&id);
+    let header = header.map_err(|error| unreadable(&format!("{id}: {error}")))?;
     if header.is_some_and(|header| header.size > LARGEST) {
         return Ok(report.fault(id, large, &format!("{name} too large to parse")));
     }
